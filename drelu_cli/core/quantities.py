@@ -1,0 +1,63 @@
+"""Numbers and part descriptions as people type them: `8/255`, `0.1,0.2`, `pgd:steps=100`."""
+
+from __future__ import annotations
+
+import math
+
+from drelu_cli.core.errors import BadValue
+
+
+def parse_fraction(text: str, *, what: str = "value") -> float:
+    """A finite number from `0.1`, `1e-3` or `8/255`.
+
+    Raises:
+        BadValue: not a number, not finite, or a division by zero.
+    """
+    top, slash, bottom = text.strip().partition("/")
+    try:
+        value = float(top) / float(bottom) if slash else float(top)
+    except ValueError:
+        raise BadValue(
+            f"{what} '{text}' is not a number", hint="write 0.1, 1e-3 or 8/255"
+        ) from None
+    except ZeroDivisionError:
+        raise BadValue(f"{what} '{text}' divides by zero", hint="write 0.1 or 8/255") from None
+    if not math.isfinite(value):
+        raise BadValue(f"{what} '{text}' is not finite", hint="write 0.1, 1e-3 or 8/255")
+    return value
+
+
+def parse_eps_list(text: str) -> tuple[float, ...]:
+    """Radii from `0.1`, `8/255` or `0.1,0.2,0.3`: finite, >= 0, in the order given.
+
+    Raises:
+        BadValue: empty, negative or not a number.
+    """
+    parts = [part for part in text.split(",") if part.strip()]
+    if not parts:
+        raise BadValue("eps is empty", hint="write --eps 0.1, --eps 8/255 or --eps 0.1,0.2")
+    values = tuple(parse_fraction(part, what="eps") for part in parts)
+    for value in values:
+        if value < 0:
+            raise BadValue(f"eps {value:g} is negative", hint="a radius is 0 or more")
+    return values
+
+
+def parse_part(text: str) -> tuple[str, dict[str, str]]:
+    """A part and its options from `pgd:steps=100,restarts=5`; the values stay text.
+
+    Raises:
+        BadValue: an option without `=`, or one given twice.
+    """
+    name, _, rest = text.strip().partition(":")
+    if not name:
+        raise BadValue(f"'{text}' names nothing", hint="write name or name:option=value")
+    options: dict[str, str] = {}
+    for item in (piece for piece in rest.split(",") if piece.strip()):
+        key, equals, value = item.partition("=")
+        if not equals or not key.strip():
+            raise BadValue(f"'{item}' in '{text}' is not option=value", hint="pgd:steps=100")
+        if key.strip() in options:
+            raise BadValue(f"option '{key.strip()}' is given twice in '{text}'")
+        options[key.strip()] = value.strip()
+    return name, options

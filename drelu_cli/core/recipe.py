@@ -1,0 +1,330 @@
+"""Recipes: what to train and attack, as validated data.
+
+A recipe file is TOML. Sections whose parts have options of their own (`[model]`,
+`[activation]`, `[[phase]]`) take those options beside the fixed fields; the part's signature
+checks them when it is bound.
+"""
+
+from __future__ import annotations
+
+import itertools
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from drelu_cli.core.digest import digest_of
+from drelu_cli.core.errors import DreluError, RecipeError, UnknownName
+from drelu_cli.core.quantities import parse_eps_list, parse_part
+from drelu_cli.core.records import Norm
+
+Placement = Literal["head", "stem", "all"]
+Preset = Literal["fast", "paper", "tiny"]
+
+# Sections that may be written as a part: activation = "drelu:cap=5".
+_PARTS = {"model": "name", "activation": "name"}
+
+
+class Section(BaseModel):
+    """A section whose keys are all known."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True
+    )
+
+
+class OpenSection(BaseModel):
+    """A section that carries its part's own options beside its fields."""
+
+    model_config = ConfigDict(
+        extra="allow", frozen=True, allow_inf_nan=False, populate_by_name=True
+    )
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The part's own options, unchecked until the part is bound."""
+        return dict(self.__pydantic_extra__ or {})
+
+
+class Data(Section):
+    """`[data]`: a data set by name, or `npz` with a path."""
+
+    name: str = "digits"
+    path: str | None = None
+    train_samples: int | None = Field(default=None, ge=1)
+
+
+class Model(OpenSection):
+    """`[model]`: an architecture by name and where the activation goes."""
+
+    name: str = "dense"
+    placement: Placement = "head"
+
+
+class Activation(OpenSection):
+    """`[activation]`: an activation by name, with its options."""
+
+    name: str = "drelu"
+
+
+class Phase(OpenSection):
+    """`[[phase]]`: a scheme with its options, its length and learning rates.
+
+    Fields that are None take the value of `[train]`.
+    """
+
+    scheme: str = "natural"
+    epochs: int | None = Field(default=None, ge=0)
+    lr: float | None = Field(default=None, gt=0)
+    cap_lr: float | None = Field(default=None, gt=0)
+
+
+class Penalty(Section):
+    """`[penalty]`: lambda of `loss + lambda * sum m_i^2`."""
+
+    lambda_: float | None = Field(default=None, ge=0, alias="lambda")
+
+
+class Train(Section):
+    """`[train]`: what all phases share. Defaults of the source paper where it states them."""
+
+    batch: int = Field(default=64, ge=1)
+    epochs: int = Field(default=30, ge=0)
+    lr: float = Field(default=1e-3, gt=0)
+    cap_lr: float = Field(default=1e-3, gt=0)
+    seed: int = Field(default=0, ge=0)
+    validation: bool = True
+    plateau_factor: float = Field(default=0.5, gt=0, lt=1)
+    plateau_patience: int = Field(default=5, ge=0)
+    stop_patience: int = Field(default=10, ge=1)
+
+
+class Attack(Section):
+    """`[attack]`: a suite, or a list of attacks; None takes the data set's own value."""
+
+    suite: str | None = None
+    attacks: tuple[str, ...] = ()
+    norm: Norm = "linf"
+    eps: tuple[float, ...] | None = None
+    samples: int = Field(default=1000, ge=1)
+    seed: int = Field(default=0, ge=0)
+    max_steps: int | None = Field(default=None, ge=1)
+
+    @field_validator("eps", mode="before")
+    @classmethod
+    def _eps(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return parse_eps_list(value)
+        if isinstance(value, int | float):
+            return parse_eps_list(str(value))
+        if isinstance(value, list):
+            return tuple(eps for item in value for eps in parse_eps_list(str(item)))
+        return value
+
+    @field_validator("attacks", mode="before")
+    @classmethod
+    def _attacks(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+
+class Report(Section):
+    """`[report]`: how results are named and what they stand beside; never in a key."""
+
+    label: str | None = None
+    title: str | None = None
+    against: str | None = None
+
+
+class Recipe(Section):
+    """One experiment: a training, its attacks, and the grid over both."""
+
+    data: Data = Data()
+    model: Model = Model()
+    activation: Activation = Activation()
+    phase: tuple[Phase, ...] = (Phase(),)
+    penalty: Penalty = Penalty()
+    train: Train = Train()
+    attack: Attack = Attack()
+    report: Report = Report()
+
+    def key(self, data_digest: str) -> str:
+        """sha256 of all that determines the trained weights.
+
+        Device, label, attacks and paths stay out; the digest of the data's content stands for
+        its path.
+        """
+        return digest_of(self.identity(data_digest))
+
+    def identity(self, data_digest: str) -> dict[str, Any]:
+        """The part of the recipe that enters the key."""
+        return {
+            "record": "training",
+            "data": {"digest": data_digest, "train_samples": self.data.train_samples},
+            "model": self.model.model_dump(),
+            "activation": self.activation.model_dump(),
+            "phase": [phase.model_dump() for phase in self.phase],
+            "penalty": {"lambda": self.penalty.lambda_},
+            "train": _without_late_defaults(self.train),
+        }
+
+    def as_mapping(self) -> dict[str, Any]:
+        """Plain data that `Recipe.from_mapping` reads back; None is left out, as TOML has none."""
+        dumped: dict[str, Any] = _without_none(self.model_dump(by_alias=True, mode="json"))
+        return dumped
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, Any], *, where: str = "recipe") -> Recipe:
+        """The recipe in `mapping`.
+
+        Raises:
+            RecipeError: unknown key or wrong type; names file, key, expected and got.
+        """
+        try:
+            return cls.model_validate(_spelled_out(mapping))
+        except ValidationError as problem:
+            raise _recipe_error(problem, where) from None
+        except DreluError as problem:
+            raise RecipeError(f"{where}: {problem.message}", hint=problem.hint) from None
+
+
+def _without_late_defaults(section: Section) -> dict[str, Any]:
+    """Fields tagged `since` (added after release 1) are left out at their default."""
+    kept = {}
+    for name, info in type(section).model_fields.items():
+        tags = info.json_schema_extra
+        late = isinstance(tags, dict) and "since" in tags
+        value = getattr(section, name)
+        if not (late and value == info.default):
+            kept[name] = value
+    return kept
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_none(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [_without_none(item) for item in value]
+    return value
+
+
+def _spelled_out(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    """`activation = "drelu:cap=5"` and `scheme = "trades:beta=6"` as the sections they mean."""
+    out = dict(mapping)
+    for section, field in _PARTS.items():
+        if isinstance(out.get(section), str):
+            name, options = parse_part(out[section])
+            out[section] = {field: name, **options}
+    if "scheme" in out:
+        name, options = parse_part(str(out.pop("scheme")))
+        out["phase"] = [{"scheme": name, **options}]
+    return out
+
+
+def _recipe_error(problem: ValidationError, where: str) -> RecipeError:
+    first = problem.errors()[0]
+    place = [str(piece) for piece in first["loc"]]
+    key = ".".join(place)
+    if first["type"] == "extra_forbidden":
+        known = _known_keys(place[:-1])
+        near = UnknownName.among("key", place[-1], known)
+        return RecipeError(f"{where}: unknown key '{key}'", hint=near.hint)
+    cause = first.get("ctx", {}).get("error")
+    if isinstance(cause, DreluError):
+        return RecipeError(f"{where}: {key}: {cause.message}", hint=cause.hint)
+    got = first.get("input")
+    return RecipeError(
+        f"{where}: {key}: {first['msg'][0].lower()}{first['msg'][1:]}, "
+        f"got {got!r} ({type(got).__name__})"
+    )
+
+
+def _known_keys(path: Sequence[str]) -> list[str]:
+    model: Any = Recipe
+    for piece in path:
+        if piece.isdigit():
+            continue
+        field = model.model_fields.get(piece)
+        model = {"phase": Phase}.get(piece, field.annotation if field else Recipe)
+    return [info.alias or name for name, info in model.model_fields.items()]
+
+
+def parse_toml(text: str, *, where: str) -> dict[str, Any]:
+    """The mapping in a TOML document.
+
+    Raises:
+        RecipeError: not TOML; names file, line and column.
+    """
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as problem:
+        raise RecipeError(f"{where} is not TOML: {problem}") from None
+
+
+def merged(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
+    """`high` over `low`, table by table; lists and values are replaced whole.
+
+    A part that changes its name drops the options of the part it replaces.
+    """
+    out = dict(low)
+    for key, value in _spelled_out(high).items():
+        below = out.get(key)
+        if isinstance(value, Mapping) and isinstance(below, Mapping):
+            if key in _PARTS and value.get("name", below.get("name")) != below.get("name"):
+                kept = {"placement": below["placement"]} if "placement" in below else {}
+                out[key] = {**kept, **value}
+            else:
+                out[key] = merged(below, value)
+        else:
+            out[key] = value
+    return out
+
+
+def nested(field: str, value: Any) -> dict[str, Any]:
+    """`{"penalty": {"lambda": 1}}` from `penalty.lambda`, 1."""
+    first, dot, rest = field.partition(".")
+    return {first: nested(rest, value) if dot else value}
+
+
+def with_field(mapping: Mapping[str, Any], field: str, value: Any) -> dict[str, Any]:
+    """`mapping` with one dotted field set; `phase.1.epochs` counts phases from 0.
+
+    Raises:
+        RecipeError: a phase that does not exist.
+    """
+    first, _, rest = field.partition(".")
+    if first != "phase":
+        return merged(mapping, nested(field, value))
+    number, _, inner = rest.partition(".")
+    phases = [dict(phase) for phase in mapping.get("phase", [{}])]
+    if not number.isdigit() or int(number) >= len(phases) or not inner:
+        raise RecipeError(
+            f"'{field}' names no phase field", hint=f"phase.0.epochs to phase.{len(phases) - 1}..."
+        )
+    phases[int(number)] = merged(phases[int(number)], nested(inner, value))
+    return {**mapping, "phase": phases}
+
+
+def expanded(
+    mapping: Mapping[str, Any], grid: Mapping[str, Sequence[Any]]
+) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """Every member of the cartesian product: (its mapping, its coordinates).
+
+    An axis is a dotted field with a list of values; where a value is a table, it sets the
+    dotted fields it names, and the axis' own name is free.
+
+    Raises:
+        RecipeError: an axis that is no list, or an empty one.
+    """
+    for axis, values in grid.items():
+        if not isinstance(values, list | tuple) or not values:
+            raise RecipeError(f"grid: '{axis}' must be a list with at least one value")
+    for member in itertools.product(*grid.values()):
+        out: dict[str, Any] = dict(mapping)
+        coordinates: dict[str, Any] = {}
+        for axis, value in zip(grid, member, strict=True):
+            fields = value if isinstance(value, Mapping) else {axis: value}
+            for field, content in fields.items():
+                out = with_field(out, field, content)
+                coordinates[field] = content
+        yield out, coordinates

@@ -1,0 +1,152 @@
+"""What rooms hand to each other and the store keeps: frozen, plain, without tensors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any, Literal
+
+from drelu_cli.core.digest import digest_of
+from drelu_cli.core.errors import BadValue
+
+Norm = Literal["linf", "l2"]
+
+COLUMNS = ("claimed", "standard", "autoattack", "adaptive", "certified")
+NOT_EXAMINED = "not examined"
+
+
+@dataclass(frozen=True, slots=True)
+class ThreatModel:
+    """The perturbations an attack may use: a ball around the input, cut with the box [0, 1].
+
+    Attributes:
+        norm: `linf` or `l2`, over all pixels and channels of an image.
+        eps: radius in units of pixel values in [0, 1]; `eps = 0` leaves only the input.
+    """
+
+    norm: Norm
+    eps: float
+
+    def __post_init__(self) -> None:
+        if self.norm not in ("linf", "l2"):
+            raise BadValue(f"unknown norm '{self.norm}'", hint="known: linf, l2")
+        if not math.isfinite(self.eps) or self.eps < 0:
+            raise BadValue(f"eps {self.eps} is not a finite number >= 0")
+
+
+class State(IntEnum):
+    """What an attack did to one sample."""
+
+    ROBUST = 0
+    BROKEN = 1
+    NOT_RUN = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One sample under one attack, as judged by the evaluation.
+
+    Attributes:
+        sample: index in the data set's test split.
+        state: robust, broken or not run.
+        clean_pred: predicted class of the clean input; -1 where logits are not finite.
+        adv_pred: predicted class of the returned point; `clean_pred` where not run.
+        distance: distance of an adversarial point in the threat's norm; 0 for clean-wrong
+            samples; NaN for robust ones and ones not run.
+        forwards: forward passes spent on this sample.
+        backwards: backward passes spent on this sample.
+    """
+
+    sample: int
+    state: State
+    clean_pred: int
+    adv_pred: int
+    distance: float
+    forwards: int
+    backwards: int
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """One attack on one model under one threat: everything but the outcomes.
+
+    `key` digests what determines the outcomes, and nothing else; the samples are stored
+    beside it and extended.
+    """
+
+    model_key: str
+    weights_digest: str
+    dataset: str
+    dataset_digest: str
+    attack: str
+    given: Mapping[str, Any]
+    effective: Mapping[str, Any]
+    identity: Mapping[str, Any]
+    version: int
+    norm: Norm
+    eps: float
+    seed: int
+    engine: str = "drelu"
+    cascade: str | None = None
+    warnings: tuple[str, ...] = ()
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def threat(self) -> ThreatModel:
+        """Norm and radius."""
+        return ThreatModel(self.norm, self.eps)
+
+    @property
+    def key(self) -> str:
+        """sha256 of what determines the outcomes, 64 hexadecimal digits."""
+        return digest_of(
+            {
+                "record": "evaluation",
+                "model": self.model_key,
+                "weights": self.weights_digest,
+                "data": self.dataset_digest,
+                "attack": dict(self.identity),
+                "version": self.version,
+                "threat": [self.norm, self.eps],
+                "seed": self.seed,
+                "engine": self.engine,
+                "cascade": self.cascade,
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRecord:
+    """A model in the registry.
+
+    Attributes:
+        key: `Recipe.key` of a trained model; a digest of architecture and weights of a model
+            that came from outside.
+        name: unique and readable, e.g. `digits-dense-drelu-1-s0`.
+        label: the treatment in tables, e.g. `D-ReLU-0.1`, `AT`, `TRADES-6`.
+        source: `trained`, `file` or `factory`.
+        recipe: the effective recipe of a trained model; for a model from outside, how to
+            load it again (`{"reference": ..., "architecture": ...}`).
+        summary: clean_accuracy (fraction, test split), validation_loss, epochs, stopped_by,
+            cap_mean, cap_max, seconds; absent keys are unknown.
+    """
+
+    key: str
+    name: str
+    label: str
+    source: Literal["trained", "file", "factory"]
+    dataset: str
+    dataset_digest: str
+    architecture: str
+    activation: str
+    placement: str
+    scheme: str
+    lambda_: float | None
+    cap: float | None
+    seed: int | None
+    weights_digest: str
+    recipe: Mapping[str, Any]
+    summary: Mapping[str, Any]
+    provenance: Mapping[str, Any]

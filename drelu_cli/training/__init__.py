@@ -1,0 +1,15 @@
+"""Training schemes by registered name. Importing this room imports no torch."""
+
+from __future__ import annotations
+
+from drelu_cli.core.registry import Registry
+
+SCHEMES = Registry(
+    "scheme",
+    {
+        "natural": "drelu_cli.training.schemes:natural",
+        "madry": "drelu_cli.training.schemes:madry",
+        "trades": "drelu_cli.training.schemes:trades",
+    },
+    group="drelu.schemes",
+)
