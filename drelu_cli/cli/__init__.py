@@ -1,5 +1,5 @@
 """The command line: parse, call one workflow, print, exit code."""
 
+from drelu_cli.cli.entry import main
 
-def main() -> None:
-    """The command `drelu`."""
+__all__ = ["main"]

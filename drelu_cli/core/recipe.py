@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -24,6 +24,8 @@ Preset = Literal["fast", "paper", "tiny"]
 
 # Sections that may be written as a part: activation = "drelu:cap=5".
 _PARTS = {"model": "name", "activation": "name"}
+# Fields of [train] that only fill in phases: the phases carry them into the key.
+_PHASE_DEFAULTS = ("epochs", "lr", "cap_lr")
 
 
 class Section(BaseModel):
@@ -165,7 +167,7 @@ class Recipe(Section):
             "activation": self.activation.model_dump(),
             "phase": [phase.model_dump() for phase in self.phase],
             "penalty": {"lambda": self.penalty.lambda_},
-            "train": _without_late_defaults(self.train),
+            "train": _without_late_defaults(self.train, leave_out=_PHASE_DEFAULTS),
         }
 
     def as_mapping(self) -> dict[str, Any]:
@@ -188,14 +190,14 @@ class Recipe(Section):
             raise RecipeError(f"{where}: {problem.message}", hint=problem.hint) from None
 
 
-def _without_late_defaults(section: Section) -> dict[str, Any]:
+def _without_late_defaults(section: Section, *, leave_out: Collection[str]) -> dict[str, Any]:
     """Fields tagged `since` (added after release 1) are left out at their default."""
     kept = {}
     for name, info in type(section).model_fields.items():
         tags = info.json_schema_extra
         late = isinstance(tags, dict) and "since" in tags
         value = getattr(section, name)
-        if not (late and value == info.default):
+        if name not in leave_out and not (late and value == info.default):
             kept[name] = value
     return kept
 

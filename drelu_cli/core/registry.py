@@ -16,8 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
-from pydantic.fields import FieldInfo
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from drelu_cli.core.errors import BadValue, DreluError, UnknownName
 
@@ -137,9 +136,10 @@ class Registry:
         )
         return Bound(name, target, {key: effective[key] for key in given}, effective, late)
 
-    def options(self, name: str) -> dict[str, Any]:
-        """The keyword-only options of `name` with their defaults."""
-        return _defaults(self.resolve(name))
+    def options_of(self, name: str) -> dict[str, Any]:
+        """The keyword-only options of `name` with their defaults; `...` where there is none."""
+        target = self.resolve(name)
+        return {option: _defaults(target).get(option, ...) for option in _options_of(target)}
 
     def _third_party(self) -> dict[str, str]:
         return _entry_points(self.group, self.kind, tuple(self._builtins))
@@ -205,7 +205,7 @@ def _schema(target: Callable[..., Any]) -> type[BaseModel]:
     for name, parameter in _options_of(target).items():
         default = ... if parameter.default is inspect.Parameter.empty else parameter.default
         # The field is prefixed: `schema`, `copy` and others would shadow BaseModel's attributes.
-        info: FieldInfo = FieldInfo(default=default, alias=name)
+        info: Any = Field(default=default, alias=name)
         fields[f"o_{name}"] = (parameter.annotation, info)
     config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False)
     return create_model("Options", __config__=config, **fields)

@@ -1,1 +1,1 @@
-
+"""The court: preflight, running attacks, judging success, columns and verdict words."""

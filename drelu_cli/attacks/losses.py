@@ -1,0 +1,44 @@
+"""What attacks maximise: one value per sample, larger = more adversarial.
+
+logits (n, K), labels (n,) int64 -> (n,) in the dtype of the logits.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from drelu_cli.core.errors import BadValue
+
+
+def misclassified(logits: Tensor, y: Tensor) -> Tensor:
+    """(n,) bool: argmax (lowest index on ties) is not `y`, or some logit is not finite."""
+    return ~(torch.isfinite(logits).all(dim=1) & (logits.argmax(dim=1) == y))
+
+
+def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
+    """Minus log-likelihood, log sum_i exp z_i - z_y: loss of FGSM (1412.6572) and PGD (1706.06083)."""
+    return F.cross_entropy(logits, y, reduction="none")
+
+
+def margin(logits: Tensor, y: Tensor) -> Tensor:
+    """max_{i != y} z_i - z_y: the negative of f_6 without its hinge (1608.04644)."""
+    others = logits.scatter(1, y[:, None], -torch.inf)
+    return others.amax(dim=1) - logits.gather(1, y[:, None])[:, 0]
+
+
+def dlr(logits: Tensor, y: Tensor) -> Tensor:
+    """-(z_y - max_{i != y} z_i) / (z_pi1 - z_pi3): invariant to shift and scale (2003.01690).
+
+    Raises:
+        BadValue: fewer than 3 classes, for which it is not defined.
+    """
+    if logits.shape[1] < 3:
+        raise BadValue(
+            f"the DLR loss needs 3 classes, the model has {logits.shape[1]}",
+            hint="use apgd_ce instead of apgd_dlr",
+        )
+    top = logits.topk(3, dim=1).values
+    # 1e-12 as in the reference: equal logits give 0, not NaN.
+    return margin(logits, y) / (top[:, 0] - top[:, 2] + 1e-12)

@@ -1,0 +1,45 @@
+"""The commands of `drelu`, one file each."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from drelu_cli import __version__
+from drelu_cli.cli.attack import attack
+from drelu_cli.cli.train import train
+
+app = typer.Typer(
+    name="drelu",
+    help="Is a classifier with a modified activation function really robust? Train it, attack "
+    "it, compare it with its baselines, test the difference.\n\nStart: drelu train, then "
+    "drelu train --activation relu, drelu attack, drelu compare, drelu stats.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"drelu {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error (any command).")
+    ] = False,
+) -> None:
+    """Options that come before the command; `--debug` may stand anywhere."""
+
+
+app.command()(train)
+app.command()(attack)

@@ -1,0 +1,125 @@
+"""`drelu attack`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from drelu_cli.cli.console import Output
+from drelu_cli.cli.options import (
+    DEFAULT_STORE,
+    DataDirOption,
+    DeviceOption,
+    JsonOption,
+    StoreOption,
+)
+from drelu_cli.cli.progress import Progress
+from drelu_cli.core.errors import BadValue
+from drelu_cli.core.quantities import parse_eps_list, parse_fraction
+
+_DEFAULT_SAMPLES = 1000
+
+
+def attack(
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[MODEL]...",
+            help="Names or key prefixes of the registry, .safetensors/.pt files, or "
+            "package.module:factory. Default: every model of the registry.",
+            show_default=False,
+        ),
+    ] = None,
+    suite: Annotated[
+        str | None,
+        typer.Option(
+            help="whitebox (default), blackbox, paper or smoke.", show_default=False
+        ),
+    ] = None,
+    attack_: Annotated[
+        list[str] | None,
+        typer.Option("--attack", help="An attack: pgd:steps=100,restarts=5; repeatable."),
+    ] = None,
+    eps: Annotated[
+        str | None,
+        typer.Option(help="Radius: 0.1, 8/255 or a list; default: the data set's."),
+    ] = None,
+    norm: Annotated[str, typer.Option(help="linf or l2.")] = "linf",
+    samples: Annotated[
+        int | None,
+        typer.Option(help="The first N of the fixed test order (default 1000).", min=1),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the attacks.", min=0)] = 0,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", help="Architecture of a weights file, or package.module:factory."),
+    ] = None,
+    activation: Annotated[str, typer.Option(help="Activation of that architecture.")] = "relu",
+    placement: Annotated[str, typer.Option(help="Its placement: head, stem or all.")] = "head",
+    dataset: Annotated[
+        str | None, typer.Option(help="Data set for models from outside (default digits).")
+    ] = None,
+    mean: Annotated[
+        str | None, typer.Option(help="Per channel, 0.49,0.48,0.45; with --std.")
+    ] = None,
+    std: Annotated[str | None, typer.Option(help="Per channel; with --mean.")] = None,
+    label: Annotated[
+        str | None, typer.Option(help="Name in tables of a model from outside.")
+    ] = None,
+    store: StoreOption = DEFAULT_STORE,
+    data_dir: DataDirOption = None,
+    device: DeviceOption = "auto",
+    json: JsonOption = False,
+) -> None:
+    """Attack models; every outcome is stored per sample and never computed twice.
+
+    Examples:
+      drelu attack --suite whitebox
+      drelu attack digits-dense-d-relu-1-s0 --attack pgd:steps=100,restarts=5 --eps 0.1,0.2
+      drelu attack weights.pt --model shallow_cnn --dataset mnist --eps 8/255
+      drelu attack my_package.nets:robust_net --dataset cifar10 --suite blackbox
+    """
+    from drelu_cli.report.evaluations import evaluation_tables
+    from drelu_cli.workflows.attack import DEFAULT_SUITE
+    from drelu_cli.workflows.attack import attack as run
+    from drelu_cli.workflows.context import Context
+    from drelu_cli.workflows.plan import Wanted
+    from drelu_cli.workflows.subjects import Outside
+
+    if norm not in ("linf", "l2"):
+        raise BadValue(f"unknown norm '{norm}'", hint="known: linf, l2")
+    if (mean is None) != (std is None):
+        raise BadValue("--mean and --std go together", hint="--mean 0.1307 --std 0.3081")
+    output = Output("attack", json=json)
+    wanted = Wanted(
+        suite=suite or (None if attack_ else DEFAULT_SUITE),
+        attacks=tuple(attack_ or ()),
+        norm="linf" if norm == "linf" else "l2",
+        eps=None if eps is None else parse_eps_list(eps),
+        samples=_DEFAULT_SAMPLES if samples is None else samples,
+        samples_given=samples is not None,
+        seed=seed,
+    )
+    outside = Outside(
+        architecture=model,
+        activation=activation,
+        placement=placement,
+        dataset="npz" if dataset and dataset.endswith(".npz") else dataset,
+        data_path=dataset if dataset and dataset.endswith(".npz") else None,
+        mean=_channels(mean, "mean"),
+        std=_channels(std, "std"),
+        label=label,
+    )
+    with Progress(output) as progress:
+        context = Context(store=store, data_dir=data_dir, device=device, progress=progress)
+        report = run(models or (), wanted=wanted, outside=outside, context=context)
+    output.human(*evaluation_tables(report.entries))
+    output.human(f"{report.run} evaluations run, {report.reused} found in {store}")
+    output.document(report.document)
+
+
+def _channels(text: str | None, what: str) -> tuple[float, ...] | None:
+    if text is None:
+        return None
+    return tuple(parse_fraction(part, what=what) for part in text.split(","))

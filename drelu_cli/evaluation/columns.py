@@ -1,0 +1,67 @@
+"""Robust accuracy, the cumulative columns, and Wilson intervals, from stored states."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from drelu_cli.core.records import COLUMNS, State
+
+# claimed = the white-box suite's attacks of the threat's norm at their default parameters.
+CLAIMED = {
+    "linf": ("fgsm", "pgd", "apgd_ce", "apgd_dlr"),
+    "l2": ("fgsm", "pgd", "apgd_ce", "apgd_dlr", "cw_l2"),
+}
+
+
+def robust_share(states: Sequence[int]) -> float | None:
+    """Robust samples / all samples; None where any was not run, or there are none."""
+    if not len(states) or any(state == State.NOT_RUN for state in states):
+        return None
+    return sum(state == State.ROBUST for state in states) / len(states)
+
+
+def cumulative(lists: Sequence[Sequence[int]]) -> list[list[int]]:
+    """After each attack, what is left: broken by any so far is broken; not run adds nothing."""
+    left: list[list[int]] = []
+    for states in lists:
+        before = left[-1] if left else [State.NOT_RUN] * len(states)
+        left.append([_worse(a, b) for a, b in zip(before, states, strict=True)])
+    return left
+
+
+def _worse(before: int, now: int) -> int:
+    if State.BROKEN in (before, now):
+        return State.BROKEN
+    return State.ROBUST if State.ROBUST in (before, now) else State.NOT_RUN
+
+
+def wilson(successes: int, total: int, *, z: float = 1.959963984540054) -> tuple[float, float]:
+    """The 95 % Wilson score interval of a share (Wilson 1927, doi 10.2307/2276774).
+
+    Returns:
+        (low, high) as fractions in [0, 1].
+    """
+    share = successes / total
+    centre = (share + z * z / (2 * total)) / (1 + z * z / total)
+    half = (z * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))) / (
+        1 + z * z / total
+    )
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def columns(norm: str, defaults: Mapping[str, Sequence[int]]) -> dict[str, float | None]:
+    """The five columns of one model, threat and sample list.
+
+    Args:
+        norm: `linf` or `l2`.
+        defaults: states by attack, for attacks run at their default parameters on all samples.
+
+    Returns:
+        Fractions; None where the attacks of a column did not cover the whole list. The columns
+        beyond `claimed` stay None until their suites exist.
+    """
+    out: dict[str, float | None] = dict.fromkeys(COLUMNS)
+    if all(name in defaults for name in CLAIMED[norm]):
+        out["claimed"] = robust_share(cumulative([defaults[n] for n in CLAIMED[norm]])[-1])
+    return out

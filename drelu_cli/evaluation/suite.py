@@ -1,0 +1,149 @@
+"""Running one attack on one list of samples, and judging what it returns."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from drelu_cli.attacks.contract import AttackResult
+from drelu_cli.core.errors import BadValue
+from drelu_cli.core.records import Outcome, State, ThreatModel
+from drelu_cli.core.registry import Bound
+from drelu_cli.evaluation.judge import predict, verify
+from drelu_cli.runtime.modes import evaluation_mode
+from drelu_cli.runtime.streams import Stream
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The images an evaluation works on.
+
+    Attributes:
+        index: (N,) int64, index in the data set's test split.
+        x: (N, C, H, W) float in [0, 1].
+        y: (N,) int64 labels.
+    """
+
+    index: Tensor
+    x: Tensor
+    y: Tensor
+
+    def rows(self, selection: Tensor) -> Samples:
+        """Some of the samples, by mask or indices."""
+        return Samples(self.index[selection], self.x[selection], self.y[selection])
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One attack's outcomes.
+
+    Attributes:
+        outcomes: one per sample, in the samples' order.
+        x_adv: (N, C, H, W) the points returned; clean-wrong samples keep their input.
+        seconds: attack and judgement.
+    """
+
+    outcomes: tuple[Outcome, ...]
+    x_adv: Tensor
+    seconds: float
+
+
+def check_fits(bound: Bound, threat: ThreatModel, classes: int) -> None:
+    """Refuses an attack that is not defined for this threat or this number of classes.
+
+    Raises:
+        BadValue: names the attack, what it needs and what it got.
+    """
+    norms = getattr(bound.target, "norms", ("linf", "l2"))
+    if threat.norm not in norms:
+        raise BadValue(
+            f"attack {bound.name} is not defined for norm {threat.norm}",
+            hint=f"it is defined for {', '.join(norms)}",
+        )
+    fewest = getattr(bound.target, "min_classes", 2)
+    if classes < fewest:
+        raise BadValue(f"attack {bound.name} needs at least {fewest} classes, not {classes}")
+
+
+def run_attack(
+    model: nn.Module, samples: Samples, bound: Bound, threat: ThreatModel, *, seed: int
+) -> Judged:
+    """Attacks every clean-correct sample and judges the points.
+
+    Robust: correct on the clean input and at the point returned, which is misclassified where
+    the attack saw any misclassified point. Clean-wrong samples are broken at distance 0 without
+    a pass. The model runs in evaluation mode; its modes are restored.
+
+    Args:
+        model: logits from images in [0, 1].
+        samples: what to attack.
+        bound: the attack with its options.
+        threat: norm and radius.
+        seed: the attack's seed; draws depend on it, the attack's name and the sample's index.
+
+    Raises:
+        InternalError: a point outside ball or box.
+    """
+    began = time.perf_counter()
+    with evaluation_mode(model):
+        clean_pred = predict(model, samples.x)
+        correct = clean_pred == samples.y
+        attacked = samples.rows(correct)
+        result = _attack(model, attacked, bound, threat, seed)
+        lengths = verify(attacked.x, result.x_adv, threat, attack=bound.name)
+        adv_pred = predict(model, result.x_adv)
+    broken = adv_pred != attacked.y
+    outcomes = _outcomes(samples, clean_pred, correct, adv_pred, broken, lengths, result)
+    x_adv = samples.x.clone()
+    x_adv[correct] = result.x_adv
+    return Judged(outcomes, x_adv, time.perf_counter() - began)
+
+
+def _attack(
+    model: nn.Module, samples: Samples, bound: Bound, threat: ThreatModel, seed: int
+) -> AttackResult:
+    if not len(samples):
+        nothing = torch.empty(0, dtype=torch.int64, device=samples.x.device)
+        return AttackResult(samples.x, nothing, nothing)
+    stream = Stream(seed, samples.index, (bound.name,))
+    result: AttackResult = bound(model, samples.x, samples.y, threat, stream)
+    return result
+
+
+def _outcomes(
+    samples: Samples,
+    clean_pred: Tensor,
+    correct: Tensor,
+    adv_pred: Tensor,
+    broken: Tensor,
+    lengths: Tensor,
+    result: AttackResult,
+) -> tuple[Outcome, ...]:
+    attacked = iter(
+        zip(
+            adv_pred.tolist(),
+            broken.tolist(),
+            lengths.tolist(),
+            result.forwards.tolist(),
+            result.backwards.tolist(),
+            strict=True,
+        )
+    )
+    found = []
+    for index, clean, right in zip(
+        samples.index.tolist(), clean_pred.tolist(), correct.tolist(), strict=True
+    ):
+        if not right:
+            found.append(Outcome(index, State.BROKEN, clean, clean, 0.0, 0, 0))
+            continue
+        adversarial, fell, length, forwards, backwards = next(attacked)
+        state = State.BROKEN if fell else State.ROBUST
+        reach = length if fell else float("nan")
+        found.append(Outcome(index, state, clean, adversarial, reach, forwards, backwards))
+    return tuple(found)

@@ -1,0 +1,74 @@
+"""What `drelu attack` shows: a table per model and threat, and the verdict in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich import box
+from rich.console import RenderableType
+from rich.table import Table
+
+from drelu_cli.report.layout import attack_name, threat_text
+
+
+def evaluation_tables(entries: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
+    """A table and a closing sentence per entry of the JSON document."""
+    shown: list[RenderableType] = []
+    for entry in entries:
+        shown += [_table(entry), _closing(entry)]
+    return shown
+
+
+def _table(entry: Mapping[str, Any]) -> Table:
+    threat = entry["threat"]
+    table = Table(
+        title=f"{entry['name']}: {threat_text(threat['norm'], threat['eps'])}, "
+        f"{entry['samples']} samples, clean accuracy {_percent(entry['clean_accuracy'])} %",
+        box=box.SIMPLE_HEAD,
+        title_justify="left",
+        title_style="bold",
+    )
+    table.add_column("attack", no_wrap=True)
+    for heading in (
+        "robust %",
+        "95 % interval",
+        "left %",
+        "median distance",
+        "forwards",
+        "backwards",
+        "seconds",
+    ):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for attack in entry["attacks"]:
+        table.add_row(*_row(attack))
+    return table
+
+
+def _row(attack: Mapping[str, Any]) -> list[str]:
+    interval = attack["ci95"]
+    low_high = "-" if interval is None else " .. ".join(_percent(end) for end in interval)
+    distance = attack["median_distance"]
+    seconds = "stored" if attack["reused"] else f"{attack['seconds']:.1f}"
+    return [
+        attack_name(attack["attack"]),
+        _percent(attack["robust_accuracy"]),
+        low_high,
+        _percent(attack["cumulative_robust_accuracy"]),
+        "-" if distance is None else f"{distance:.4g}",
+        f"{attack['forwards_per_sample']:.1f}",
+        f"{attack['backwards_per_sample']:.1f}",
+        seconds,
+    ]
+
+
+def _closing(entry: Mapping[str, Any]) -> str:
+    word = entry["verdict"]["word"]
+    worst = _percent(entry["worst_case"]["robust_accuracy"])
+    lines = [f"worst case over these attacks {worst} %; verdict: {word}"]
+    lines += [f"warning: {finding['detail']}" for finding in entry["findings"]]
+    return "\n".join(lines) + "\n"
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.2f}"

@@ -1,0 +1,216 @@
+"""The archive that workflows talk to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from drelu_cli.core.errors import InternalError
+from drelu_cli.core.records import Evaluation, ModelRecord, Outcome
+from drelu_cli.store import cleanup, evaluations, registry
+from drelu_cli.store.cleanup import GcReport
+from drelu_cli.store.database import Database
+from drelu_cli.store.evaluations import StoredEvaluation
+from drelu_cli.store.registry import Finding
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from drelu_cli.store.chunks import OutcomeColumns
+
+# Methods that touch outcomes import numpy when they are called: `drelu list` needs none.
+
+
+class Store:
+    """Models, evaluations and outcomes in one folder; made by `connect.open_store`.
+
+    Several processes may hold the same store. A write that has returned survives a killed
+    process. Every method raises StoreError where the file is damaged, full or locked.
+    """
+
+    def __init__(self, root: Path, database: Database) -> None:
+        self.root = root
+        self._database = database
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connection; closing twice is fine."""
+        self._database.connection.close()
+
+    # Models
+
+    def model_dir(self, key: str) -> Path:
+        """The folder for the files of a model, `ROOT/models/KEY`; it need not exist yet."""
+        if not key or Path(key).name != key:
+            raise InternalError(f"'{key}' is not a model key")
+        return self.root / "models" / key
+
+    def add_model(self, record: ModelRecord) -> ModelRecord:
+        """Registers a model and returns it as stored.
+
+        A key that is registered already changes nothing, unless its weights are other ones
+        (trained again): then digest, recipe, summary and provenance are replaced, name and
+        label stay. A name that another key has gets `-` and the first 6 digits of the key.
+        """
+        return registry.add_model(self._database, record)
+
+    def relabel(self, key: str, label: str) -> ModelRecord:
+        """Gives a model another label.
+
+        Raises:
+            UnknownName: no model has this key.
+        """
+        return registry.relabel(self._database, key, label)
+
+    def models(
+        self,
+        *,
+        dataset: str | None = None,
+        label: str | None = None,
+        architecture: str | None = None,
+        activation: str | None = None,
+        placement: str | None = None,
+        scheme: str | None = None,
+        seed: int | None = None,
+    ) -> list[ModelRecord]:
+        """The registered models that fit every value given, in order of registration."""
+        return registry.models(
+            self._database,
+            {
+                "dataset": dataset,
+                "label": label,
+                "architecture": architecture,
+                "activation": activation,
+                "placement": placement,
+                "scheme": scheme,
+                "seed": seed,
+            },
+        )
+
+    def find_model(self, reference: str) -> ModelRecord:
+        """The one model with this name, this label or a key that starts with it.
+
+        A key prefix has at least 4 digits; a name wins over a label, a label over a prefix.
+
+        Raises:
+            UnknownName: none or several; the hint names them or the nearest.
+        """
+        return registry.find_model(self._database, reference)
+
+    def remove_model(self, key: str) -> int:
+        """Removes a model, its evaluations, findings and files; gives the bytes freed.
+
+        Raises:
+            UnknownName: no model has this key.
+        """
+        return cleanup.remove_model(self._database, key, self.model_dir(key))
+
+    def add_finding(self, model_key: str, code: str, detail: str) -> None:
+        """Keeps something a check noticed about a model; the same again changes nothing."""
+        registry.add_finding(self._database, model_key, code, detail)
+
+    def findings(self, model_key: str) -> list[Finding]:
+        """What was noticed about a model, oldest first."""
+        return registry.findings(self._database, model_key)
+
+    # Evaluations and outcomes
+
+    def add_outcomes(
+        self, evaluation: Evaluation, outcomes: Sequence[Outcome], *, seconds: float
+    ) -> None:
+        """Stores outcomes in one transaction; the evaluation is added where it is missing.
+
+        Samples that are stored already are ignored, also when another process was first;
+        `seconds` then counts for the share that is new. Distances are kept as float32.
+
+        Raises:
+            InternalError: a sample twice, or a number that does not fit.
+        """
+        from drelu_cli.store import outcomes as storage
+
+        storage.add_outcomes(self._database, evaluation, outcomes, seconds)
+
+    def evaluations(
+        self, *, model_key: str | None = None, dataset: str | None = None
+    ) -> list[StoredEvaluation]:
+        """Stored evaluations that fit every value given, oldest first."""
+        return evaluations.evaluations(self._database, model_key=model_key, dataset=dataset)
+
+    def evaluation(self, key: str) -> StoredEvaluation | None:
+        """The evaluation with this key, or None."""
+        return evaluations.evaluation_by_key(self._database, key)
+
+    def stored_samples(self, key: str) -> frozenset[int]:
+        """The samples stored for an evaluation; empty for an unknown key."""
+        from drelu_cli.store import outcomes as storage
+
+        return frozenset(storage.stored_samples(self._database, key).tolist())
+
+    def outcomes(self, key: str, samples: Sequence[int] | None = None) -> list[Outcome]:
+        """Outcomes of `samples` in that order, or all stored ones, ascending by sample.
+
+        Raises:
+            StoreError: a sample that is not stored.
+        """
+        from drelu_cli.store.chunks import outcomes_of
+
+        return outcomes_of(self.columns(key, samples))
+
+    def columns(self, key: str, samples: Sequence[int] | None = None) -> OutcomeColumns:
+        """The same as `outcomes`, as arrays."""
+        from drelu_cli.store import outcomes as storage
+
+        return storage.columns(self._database, key, samples)
+
+    def states(self, key: str, samples: Sequence[int]) -> NDArray[np.int8]:
+        """Only the states of `samples`, (N,) int8 with values of `State`, in that order.
+
+        Raises:
+            StoreError: a sample that is not stored.
+        """
+        from drelu_cli.store import outcomes as storage
+
+        return storage.states(self._database, key, samples)
+
+    def set_sample_order(self, dataset_digest: str, order: Sequence[int]) -> tuple[int, ...]:
+        """Fixes the order in which test samples are taken; gives the order in force.
+
+        The first order stays for good, so that the first N samples are the same for all.
+        """
+        from drelu_cli.store import outcomes as storage
+
+        return storage.set_sample_order(self._database, dataset_digest, order)
+
+    def sample_order(self, dataset_digest: str) -> tuple[int, ...] | None:
+        """The fixed order of a data set's test samples, or None."""
+        from drelu_cli.store import outcomes as storage
+
+        return storage.sample_order(self._database, dataset_digest)
+
+    # Upkeep
+
+    def gc(self, *, dry_run: bool, force: bool = False) -> GcReport:
+        """Removes what nothing refers to any more; see `cleanup.gc`."""
+        return cleanup.gc(self._database, self.root, dry_run=dry_run, force=force)
+
+    def check(self) -> int:
+        """Reads everything back and gives the number of outcomes.
+
+        Raises:
+            StoreError: damage anywhere in the file, or in one evaluation, which is named.
+        """
+        cleanup.check_file(self._database)
+        return sum(len(self.columns(stored.key)) for stored in self.evaluations())

@@ -1,0 +1,102 @@
+"""Training schemes. Keyword options come from `[[phase]]` of the recipe."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from drelu_cli.runtime.modes import evaluation_mode
+from drelu_cli.runtime.streams import Stream
+from drelu_cli.training.contract import Loss
+from drelu_cli.training.inner import linf_pgd
+
+
+def _accuracy(logits: Tensor, y: Tensor) -> Tensor:
+    return (logits.detach().argmax(dim=1) == y).float().mean()
+
+
+def natural(model: nn.Module, x: Tensor, y: Tensor, stream: Stream, /) -> Loss:  # noqa: ARG001
+    """Cross entropy on clean images."""
+    logits = model(x)
+    loss = F.cross_entropy(logits, y)
+    return Loss(loss, {"natural": loss.detach(), "accuracy": _accuracy(logits, y)})
+
+
+def madry(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    stream: Stream,
+    /,
+    *,
+    eps: float,
+    steps: int = 10,
+    rel_step: float = 0.25,
+) -> Loss:
+    """Cross entropy on PGD examples: Madry et al. 2017 (arXiv 1706.06083).
+
+    Args:
+        model: logits from images in [0, 1].
+        x: (B, C, H, W) clean images.
+        y: (B,) labels.
+        stream: the batch's random numbers.
+        eps: Linf radius in pixel units (default: the data set's).
+        steps: PGD steps.
+        rel_step: PGD step size as a share of eps.
+    """
+
+    def cross_entropy(logits: Tensor) -> Tensor:
+        return F.cross_entropy(logits, y, reduction="sum")
+
+    points = linf_pgd(model, x, stream, cross_entropy, eps=eps, steps=steps, rel_step=rel_step)
+    logits = model(points)
+    loss = F.cross_entropy(logits, y)
+    return Loss(loss, {"robust": loss.detach(), "accuracy": _accuracy(logits, y)})
+
+
+def trades(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    stream: Stream,
+    /,
+    *,
+    eps: float,
+    beta: float = 6.0,
+    steps: int = 10,
+    rel_step: float = 0.25,
+) -> Loss:
+    """CE(f(x), y) + beta * KL(f(x) || f(x')): TRADES, Zhang et al. 2019 (arXiv 1901.08573), eq. 3.
+
+    x' maximises the same KL divergence. The start is uniform in the ball (the authors' code
+    starts from normal noise of scale 0.001; from x itself the gradient would be zero).
+
+    Args:
+        model: logits from images in [0, 1].
+        x: (B, C, H, W) clean images.
+        y: (B,) labels.
+        stream: the batch's random numbers.
+        eps: Linf radius in pixel units (default: the data set's).
+        beta: weight of the robust term; the paper's 1 / lambda.
+        steps: PGD steps.
+        rel_step: PGD step size as a share of eps.
+    """
+    with evaluation_mode(model), torch.no_grad():
+        target = F.log_softmax(model(x), dim=1)
+
+    def divergence(logits: Tensor) -> Tensor:
+        return F.kl_div(F.log_softmax(logits, dim=1), target, reduction="sum", log_target=True)
+
+    points = linf_pgd(model, x, stream, divergence, eps=eps, steps=steps, rel_step=rel_step)
+    # Two passes, as the authors' code: batch norm sees clean and perturbed statistics apart.
+    clean, perturbed = model(x), model(points)
+    task = F.cross_entropy(clean, y)
+    robust = F.kl_div(
+        F.log_softmax(perturbed, dim=1),
+        F.log_softmax(clean, dim=1),
+        reduction="batchmean",
+        log_target=True,
+    )
+    terms = {"natural": task.detach(), "robust": robust.detach(), "accuracy": _accuracy(clean, y)}
+    return Loss(task + beta * robust, terms)

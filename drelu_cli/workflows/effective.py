@@ -1,0 +1,155 @@
+"""Effective recipes: every option of every part filled in, and the names that follow from them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from drelu_cli.activations import ACTIVATIONS
+from drelu_cli.activations.caps import learnable_caps
+from drelu_cli.core.errors import BadValue
+from drelu_cli.core.recipe import Phase, Recipe
+from drelu_cli.core.registry import Bound
+from drelu_cli.data.facts import facts
+from drelu_cli.models import MODELS
+from drelu_cli.training import SCHEMES
+
+# The paper's adversarial retraining: natural training first, then so many epochs of Madry's.
+_AT_EPOCHS = 10
+
+_ACTIVATION_LABELS = {
+    "relu6": "ReLU6",
+    "tanh": "tanh",
+    "hardtanh": "hardtanh",
+    "silu": "SiLU",
+    "softplus": "softplus",
+}
+
+
+def effective(recipe: Recipe) -> Recipe:
+    """`recipe` with every part bound: options checked, converted and filled in.
+
+    Raises:
+        UnknownName: an unknown part or option.
+        BadValue: an option of the wrong type, or a cap penalty where there are no caps.
+    """
+    activation = ACTIVATIONS.bind(recipe.activation.name, **recipe.activation.options)
+    model = MODELS.bind(recipe.model.name, **recipe.model.options)
+    capped = bool(learnable_caps(activation(1)))
+    lambda_ = _lambda(recipe, capped)
+    phases = [_phase(phase, recipe, capped) for phase in _spelled_phases(recipe.phase)]
+    mapping = recipe.as_mapping()
+    mapping["activation"] = _part(activation)
+    mapping["model"] = {**_part(model), "placement": recipe.model.placement}
+    mapping["phase"] = phases
+    mapping["penalty"] = {"lambda": lambda_}
+    return Recipe.from_mapping(mapping)
+
+
+def activation_of(recipe: Recipe) -> Bound:
+    """The activation factory of an effective recipe."""
+    return ACTIVATIONS.bind(recipe.activation.name, **recipe.activation.options)
+
+
+def _part(bound: Bound) -> dict[str, Any]:
+    return {"name": bound.name, **bound.identity["options"]}
+
+
+def _lambda(recipe: Recipe, capped: bool) -> float:
+    given = recipe.penalty.lambda_
+    if not capped:
+        if given:
+            raise BadValue(
+                f"lambda {given:g} has nothing to act on: activation {recipe.activation.name} "
+                "has no learnable caps",
+                hint="use --activation drelu, or leave --lambda away",
+            )
+        return 0.0
+    return facts(recipe.data.name).lambda_ if given is None else given
+
+
+def _spelled_phases(phases: Sequence[Phase]) -> list[Phase]:
+    """`at` as the two phases it stands for."""
+    out: list[Phase] = []
+    for phase in phases:
+        if phase.scheme != "at":
+            out.append(phase)
+            continue
+        options = dict(phase.options)
+        length = options.pop("adversarial_epochs", _AT_EPOCHS)
+        rates = {"lr": phase.lr, "cap_lr": phase.cap_lr}
+        out.append(Phase(scheme="natural", epochs=phase.epochs, **rates))
+        out.append(Phase.model_validate({"scheme": "madry", "epochs": length, **rates, **options}))
+    return out
+
+
+def _phase(phase: Phase, recipe: Recipe, capped: bool) -> dict[str, Any]:
+    train = recipe.train
+    options = phase.options
+    if "eps" in SCHEMES.options_of(phase.scheme):
+        options.setdefault("eps", facts(recipe.data.name).eps)
+    bound = SCHEMES.bind(phase.scheme, **options)
+    filled: dict[str, Any] = {
+        "scheme": bound.name,
+        "epochs": train.epochs if phase.epochs is None else phase.epochs,
+        "lr": train.lr if phase.lr is None else phase.lr,
+        **bound.identity["options"],
+    }
+    if capped:
+        # Without learnable caps their rate changes nothing, so it stays out of the key.
+        filled["cap_lr"] = train.cap_lr if phase.cap_lr is None else phase.cap_lr
+    return filled
+
+
+def label_of(recipe: Recipe) -> str:
+    """The treatment's name in tables: AT, TRADES-6, D-ReLU-0.1, S-ReLU-0.5, AT + D-ReLU-0.1."""
+    if recipe.report.label:
+        return recipe.report.label
+    parts = [part for part in (_scheme_label(recipe), _activation_label(recipe)) if part]
+    label = " + ".join(parts) or "ReLU"
+    placement = recipe.model.placement
+    return label if placement == "head" else f"{label} ({placement})"
+
+
+def _scheme_label(recipe: Recipe) -> str:
+    names = [phase.scheme for phase in recipe.phase]
+    if names == ["natural"]:
+        return ""
+    if names == ["natural", "madry"]:
+        return "AT"
+    return " then ".join(_phase_label(phase) for phase in recipe.phase)
+
+
+def _phase_label(phase: Phase) -> str:
+    if phase.scheme == "trades":
+        return f"TRADES-{phase.options['beta']:g}"
+    return {"madry": "Madry", "natural": "natural"}.get(phase.scheme, phase.scheme)
+
+
+def _activation_label(recipe: Recipe) -> str:
+    name, options = recipe.activation.name, recipe.activation.options
+    if name == "relu":
+        return ""
+    if name == "drelu":
+        return f"D-ReLU-{recipe.penalty.lambda_:g}"
+    if name == "srelu":
+        return f"S-ReLU-{options['cap']:g}"
+    return _ACTIVATION_LABELS.get(name, name)
+
+
+def name_of(recipe: Recipe) -> str:
+    """A readable name: data set, architecture, label and seed, e.g. digits-dense-d-relu-1-s0."""
+    label = re.sub(r"[^a-z0-9.]+", "-", label_of(recipe).lower()).strip("-")
+    return f"{recipe.data.name}-{recipe.model.name}-{label}-s{recipe.train.seed}"
+
+
+def scheme_of(recipe: Recipe) -> str:
+    """The schemes of the phases, e.g. `natural+madry`."""
+    return "+".join(phase.scheme for phase in recipe.phase)
+
+
+def cap_of(recipe: Recipe) -> float | None:
+    """The cap an activation starts from or is held at; None where it has none."""
+    value: Mapping[str, Any] = recipe.activation.options
+    return float(value["cap"]) if "cap" in value else None

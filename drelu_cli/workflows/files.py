@@ -1,0 +1,44 @@
+"""The small files beside a model's weights: recipe and history, written whole or not at all."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from drelu_cli.core.recipe import Recipe
+
+WEIGHTS = "weights.safetensors"
+RECIPE = "recipe.toml"
+HISTORY = "history.csv"
+RESUME = "resume.pt"
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Writes `text` by rename: a killed process leaves the old file or the new one."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def write_recipe(path: Path, recipe: Recipe) -> None:
+    """Writes the effective recipe as TOML that `drelu train` reads back."""
+    write_atomically(path, tomli_w.dumps(recipe.as_mapping()))
+
+
+def write_history(path: Path, history: Sequence[Mapping[str, Any]]) -> None:
+    """Writes one row per epoch; a column that a phase lacks is empty."""
+    fields = list(dict.fromkeys(field for record in history for field in record))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fields, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(history)
+    write_atomically(path, text.getvalue())

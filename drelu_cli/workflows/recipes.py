@@ -1,0 +1,131 @@
+"""From a recipe's name, a preset and options to effective recipes."""
+
+from __future__ import annotations
+
+import importlib.resources
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any
+
+import drelu_cli
+from drelu_cli.core.errors import RecipeError, UnknownName
+from drelu_cli.core.recipe import Recipe, expanded, merged, parse_toml, with_field
+from drelu_cli.workflows.presets import (
+    TINY_SINGLE_AXES,
+    check_preset,
+    cut_to_tiny,
+    defaults_for,
+)
+
+# Dotted fields and values, e.g. ("penalty.lambda", 0.1); `scheme` replaces the phases.
+Options = Sequence[tuple[str, Any]]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A recipe file, read but not yet merged.
+
+    Attributes:
+        name: file name without its ending, or `options` where no file was given.
+        where: how to name it in errors.
+        mapping: the file without `[grid]` and `[presets]`.
+        grid: axes of the cartesian product.
+        presets: what the recipe itself changes per preset.
+    """
+
+    name: str
+    where: str
+    text: str
+    mapping: Mapping[str, Any]
+    grid: Mapping[str, Any]
+    presets: Mapping[str, Mapping[str, Any]]
+
+
+def recipe_folder() -> Traversable:
+    """The packaged recipes: inside an installed wheel, or the top folder of a checkout."""
+    inside = importlib.resources.files("drelu_cli") / "recipes"
+    if inside.is_dir():
+        return inside
+    return Path(drelu_cli.__file__).resolve().parents[1] / "recipes"
+
+
+def recipe_names() -> list[str]:
+    """Names of the packaged recipes."""
+    return sorted(
+        entry.name.removesuffix(".toml")
+        for entry in recipe_folder().iterdir()
+        if entry.name.endswith(".toml")
+    )
+
+
+def read_source(reference: str | None) -> Source:
+    """The recipe called `reference`: a packaged name, or a path to a TOML file.
+
+    Raises:
+        UnknownName: neither a name nor a file.
+        RecipeError: not TOML, or a table where none may be.
+    """
+    if reference is None:
+        return Source("options", "options", "", {}, {}, {})
+    where, text = _text(reference)
+    mapping = parse_toml(text, where=where)
+    grid, presets = mapping.pop("grid", {}), mapping.pop("presets", {})
+    for name, table in (("grid", grid), ("presets", presets)):
+        if not isinstance(table, dict):
+            raise RecipeError(f"{where}: {name}: expected a table, got {table!r}")
+    for preset in presets:
+        check_preset(preset)
+    return Source(Path(reference).stem, where, text, mapping, grid, presets)
+
+
+def _text(reference: str) -> tuple[str, str]:
+    path = Path(reference)
+    if path.suffix == ".toml" or len(path.parts) > 1:
+        if not path.is_file():
+            raise UnknownName(
+                f"there is no recipe file '{reference}'",
+                hint=f"packaged recipes: {', '.join(recipe_names())}",
+            )
+        return str(path), path.read_text(encoding="utf-8")
+    packaged = recipe_folder() / f"{reference}.toml"
+    if not packaged.is_file():
+        raise UnknownName.among("recipe", reference, recipe_names())
+    return f"recipe {reference}", packaged.read_text(encoding="utf-8")
+
+
+def members(
+    source: Source, *, preset: str, options: Options = ()
+) -> Iterator[tuple[Recipe, dict[str, Any]]]:
+    """Every recipe of the grid with its coordinates; one where there is no grid.
+
+    Options stand above the grid: an axis that an option names shrinks to the option's value.
+
+    Raises:
+        RecipeError: unknown key, wrong type, empty axis.
+    """
+    check_preset(preset)
+    mine = dict(source.presets.get(preset, {}))
+    grid = {**source.grid, **mine.pop("grid", {})}
+    if preset == "tiny":
+        grid = {k: v[:1] if k in TINY_SINGLE_AXES and isinstance(v, list) else v for k, v in grid.items()}
+    seen = set()
+    for member, coordinates in expanded(merged(source.mapping, mine), grid):
+        recipe = _finished(member, source.where, preset, options)
+        fingerprint = str(recipe.as_mapping())
+        if fingerprint not in seen:
+            seen.add(fingerprint)
+            yield recipe, coordinates
+
+
+def _finished(
+    member: Mapping[str, Any], where: str, preset: str, options: Options
+) -> Recipe:
+    chosen = cut_to_tiny(member) if preset == "tiny" else dict(member)
+    for field, value in options:
+        chosen = with_field(chosen, field, value)
+    data = chosen.get("data", {})
+    dataset = data.get("name", "digits") if isinstance(data, Mapping) else "digits"
+    low = defaults_for(str(dataset), preset)
+    return Recipe.from_mapping(merged(low, chosen), where=where)

@@ -1,0 +1,231 @@
+"""Models to be evaluated: from the registry, from a file, or from a user's own factory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from drelu_cli.core.digest import digest_of
+from drelu_cli.core.errors import BadValue, ModelError, UnknownName
+from drelu_cli.core.quantities import parse_part
+from drelu_cli.core.recipe import Recipe
+from drelu_cli.core.records import ModelRecord
+from drelu_cli.data.loading import DataSplits, load
+from drelu_cli.models.build import check_input
+from drelu_cli.models.checkpoints import load_into, read_weights, weights_digest
+from drelu_cli.models.outside import architecture_digest, from_factory, wrap_normalised
+from drelu_cli.runtime.provenance import provenance
+from drelu_cli.store.connect import Store
+from drelu_cli.workflows.context import Context
+from drelu_cli.workflows.effective import effective
+from drelu_cli.workflows.files import WEIGHTS
+from drelu_cli.workflows.fitting import build_model
+
+_FILES = (".safetensors", ".pt", ".pth")
+
+
+@dataclass(frozen=True)
+class Outside:
+    """How to read a model that is not in the registry.
+
+    Attributes:
+        architecture: a registered architecture (`dense:width=512`) or `package.module:factory`.
+        activation: the activation of a registered architecture.
+        placement: where it goes.
+        dataset: the data set to attack on; None takes the checkpoint's own, else digits.
+        mean: per channel, where normalisation is not inside the model; with `std`.
+        std: per channel.
+        label: the treatment's name in tables.
+    """
+
+    architecture: str | None = None
+    activation: str = "relu"
+    placement: str = "head"
+    dataset: str | None = None
+    data_path: str | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    label: str | None = None
+
+
+class DataCache:
+    """Data sets, each loaded once."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._loaded: dict[tuple[str, str | None], DataSplits] = {}
+
+    def get(self, name: str, path: str | None) -> DataSplits:
+        """The splits of a data set."""
+        if (name, path) not in self._loaded:
+            self._loaded[name, path] = load(name, self._context.data_folder, path=path)
+        return self._loaded[name, path]
+
+
+def find_records(
+    references: Sequence[str], store: Store, outside: Outside, data: DataCache
+) -> list[ModelRecord]:
+    """The models meant by `references`; all of the registry where none is given.
+
+    Raises:
+        UnknownName: no models at all, or none with this name.
+    """
+    if references:
+        return [_find(reference, store, outside, data) for reference in references]
+    records = store.models()
+    if not records:
+        raise UnknownName(
+            f"no models in the registry {store.root}",
+            hint="drelu train makes one; --store names another registry",
+        )
+    return records
+
+
+def _find(reference: str, store: Store, outside: Outside, data: DataCache) -> ModelRecord:
+    if Path(reference).suffix in _FILES:
+        return store.add_model(_file_record(reference, outside, data))
+    if ":" in reference:
+        return store.add_model(_factory_record(reference, outside, data))
+    return store.find_model(reference)
+
+
+def load_model(record: ModelRecord, data: DataCache, store: Store) -> nn.Module:
+    """The model of a record, with its weights, on CPU.
+
+    A trained model comes in evaluation mode; one from outside as its factory left it.
+
+    Raises:
+        CheckpointError: the file is missing, damaged or not the one that was registered.
+    """
+    if record.source == "trained":
+        recipe = Recipe.from_mapping(record.recipe, where=f"recipe of {record.name}")
+        path = store.model_dir(record.key) / WEIGHTS
+        model = _with_weights(build_model(recipe, splits_of(record, data)), path).eval()
+    else:
+        outside = Outside(**{k: _tuples(v) for k, v in record.recipe["outside"].items()})
+        model, _ = _outside_model(record.recipe["reference"], outside, data)
+    if weights_digest(model) != record.weights_digest:
+        raise ModelError(
+            f"the weights of {record.name} are not the ones that were registered",
+            hint="they changed on disk; train or register the model again",
+        )
+    return model
+
+
+def splits_of(record: ModelRecord, data: DataCache) -> DataSplits:
+    """The data set a model belongs to; refuses one whose content has changed.
+
+    Raises:
+        ModelError: the data on disk are not the data the model was registered with.
+    """
+    if record.source == "trained":
+        section = record.recipe.get("data", {})
+        path = section.get("path")
+    else:
+        path = record.recipe["outside"].get("data_path")
+    splits = data.get(record.dataset, path)
+    if splits.digest != record.dataset_digest:
+        raise ModelError(
+            f"data set {record.dataset} has changed since {record.name} was registered",
+            hint="give the folder with the original data (--data-dir)",
+        )
+    return splits
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _with_weights(model: nn.Module, path: Path) -> nn.Module:
+    state, _ = read_weights(path)
+    load_into(model, state, where=str(path))
+    return model
+
+
+def _file_record(reference: str, outside: Outside, data: DataCache) -> ModelRecord:
+    path = Path(reference)
+    if not path.is_file():
+        raise UnknownName(
+            f"there is no file '{reference}'", hint="is the path right? see `drelu list`"
+        )
+    return _outside_record(str(path.resolve()), "file", path.stem, outside, data)
+
+
+def _factory_record(reference: str, outside: Outside, data: DataCache) -> ModelRecord:
+    return _outside_record(reference, "factory", reference.partition(":")[2], outside, data)
+
+
+def _outside_model(
+    reference: str, outside: Outside, data: DataCache
+) -> tuple[nn.Module, DataSplits]:
+    if Path(reference).suffix not in _FILES:
+        splits = data.get(outside.dataset or "digits", outside.data_path)
+        model = from_factory(reference)
+    else:
+        model, splits = _from_file(Path(reference), outside, data)
+    if outside.mean is not None and outside.std is not None:
+        model = wrap_normalised(model, outside.mean, outside.std)
+    return model, splits
+
+
+def _from_file(path: Path, outside: Outside, data: DataCache) -> tuple[nn.Module, DataSplits]:
+    state, metadata = read_weights(path)
+    if outside.architecture is None and "recipe" in metadata:
+        recipe = Recipe.model_validate_json(metadata["recipe"])
+        splits = data.get(recipe.data.name, recipe.data.path)
+        model = build_model(recipe, splits)
+    else:
+        splits = data.get(outside.dataset or "digits", outside.data_path)
+        model = _architecture(path, outside, splits)
+    load_into(model, state, where=str(path))
+    return model.eval(), splits
+
+
+def _architecture(path: Path, outside: Outside, splits: DataSplits) -> nn.Module:
+    if outside.architecture is None:
+        raise BadValue(
+            f"{path} does not say which architecture its weights belong to",
+            hint="--model dense, --model shallow_cnn, or --model package.module:factory",
+        )
+    if "." in outside.architecture.partition(":")[0]:
+        return from_factory(outside.architecture)
+    name, options = parse_part(outside.architecture)
+    mapping = {
+        "model": {"name": name, "placement": outside.placement, **options},
+        "activation": outside.activation,
+    }
+    return build_model(effective(Recipe.from_mapping(mapping, where="--model")), splits)
+
+
+def _outside_record(
+    reference: str, source: Any, name: str, outside: Outside, data: DataCache
+) -> ModelRecord:
+    model, splits = _outside_model(reference, outside, data)
+    check_input(model, splits.shape)
+    weights = weights_digest(model)
+    structure = architecture_digest(model)
+    described = {k: v for k, v in vars(outside).items() if v is not None}
+    return ModelRecord(
+        key=digest_of({"record": "outside", "architecture": structure, "weights": weights}),
+        name=name,
+        label=outside.label or name,
+        source=source,
+        dataset=splits.test.name,
+        dataset_digest=splits.digest,
+        architecture=outside.architecture or name,
+        activation=outside.activation if outside.architecture else "own",
+        placement=outside.placement if outside.architecture else "own",
+        scheme="outside",
+        lambda_=None,
+        cap=None,
+        seed=None,
+        weights_digest=weights,
+        recipe={"reference": reference, "outside": described},
+        summary={},
+        provenance=provenance("cpu"),
+    )
+
