@@ -120,11 +120,18 @@ class _Capped(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
         x, cap = ctx.saved_tensors
-        beyond = x > cap
-        grad_cap = None
-        if ctx.needs_input_grad[1]:
-            grad_cap = (grad * beyond).sum_to_size(cap.shape)
-        return grad * ((x > 0) & (x < cap)), grad_cap
+        # cap - x > 0 says x < cap exactly, since a difference of floats is zero only where they
+        # are equal; grad * (x < cap) says it, too, at several times the cost on a CPU.
+        grad_x = _where_positive(_where_positive(grad, x), cap - x)
+        if not ctx.needs_input_grad[1]:
+            return grad_x, None
+        return grad_x, _where_positive(grad, x - cap).sum_to_size(cap.shape)
+
+
+def _where_positive(grad: Tensor, x: Tensor) -> Tensor:
+    """Entries of `grad` where x > 0, else 0: the backward pass of ReLU, vectorised."""
+    kept: Tensor = torch.ops.aten.threshold_backward(grad, x, 0)
+    return kept
 
 
 def _usable(cap: float) -> float:

@@ -18,7 +18,7 @@ def misclassified(logits: Tensor, y: Tensor) -> Tensor:
 
 
 def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
-    """Minus log-likelihood, log sum_i exp z_i - z_y: loss of FGSM (1412.6572) and PGD (1706.06083)."""
+    """Of FGSM (1412.6572) and PGD (1706.06083): log sum_i exp z_i - z_y."""
     return F.cross_entropy(logits, y, reduction="none")
 
 

@@ -81,20 +81,31 @@ class Search:
     def step(self, rows: Rows) -> Rows:
         """Sends one point per sample to the model and keeps it where it is better."""
         rows, point, spent = self._next_point(rows)
-        seen = forward(self.model, point, rows["y"], margin)
-        gain = seen.loss >= rows["loss"] if self.ties else seen.loss > rows["loss"]
-        # Strict also where nothing is left to ask: a spent sample's point is its old one.
-        better = (seen.wrong | gain) & ~spent
+        loss, wrong = self._asked(point, rows, (~spent).nonzero()[:, 0])
+        gain = loss >= rows["loss"] if self.ties else loss > rows["loss"]
+        better = wrong | (gain & ~spent)
         queries = rows["step"] + (~spent).long()
         return {
             **rows,
             "best": choose(better, point, rows["best"]),
-            "loss": choose(better, seen.loss, rows["loss"]),
-            "wrong": seen.wrong & ~spent,
+            "loss": choose(better, loss, rows["loss"]),
+            "wrong": wrong,
             "step": queries,
             "forwards": rows["forwards"] + (~spent).long(),
-            "done": spent | seen.wrong | (queries >= self.queries),
+            "done": wrong | (queries >= self.queries),
         }
+
+    def _asked(self, point: Tensor, rows: Rows, asked: Tensor) -> tuple[Tensor, Tensor]:
+        """Loss and misclassification, (n,), at the points of the samples `asked`."""
+        if len(asked) == len(point):
+            seen = forward(self.model, point, rows["y"], margin)
+            return seen.loss, seen.wrong
+        loss, wrong = rows["loss"], torch.zeros_like(rows["wrong"])
+        if len(asked):
+            seen = forward(self.model, point[asked], rows["y"][asked], margin)
+            loss = loss.index_copy(0, asked, seen.loss)
+            wrong = wrong.index_copy(0, asked, seen.wrong)
+        return loss, wrong
 
     def _next_point(self, rows: Rows) -> tuple[Rows, Tensor, Tensor]:
         """The first proposal of each sample that changes a pixel.

@@ -8,6 +8,15 @@ import typer
 
 from drelu_cli import __version__
 from drelu_cli.cli.attack import attack
+from drelu_cli.cli.audit import audit
+from drelu_cli.cli.compare import compare
+from drelu_cli.cli.doctor import doctor
+from drelu_cli.cli.export import export
+from drelu_cli.cli.gc import gc
+from drelu_cli.cli.list import list_
+from drelu_cli.cli.recipe import recipe_app
+from drelu_cli.cli.stats import stats
+from drelu_cli.cli.sweep import sweep
 from drelu_cli.cli.train import train
 
 app = typer.Typer(
@@ -43,3 +52,12 @@ def root(
 
 app.command()(train)
 app.command()(attack)
+app.command()(compare)
+app.command()(stats)
+app.command()(audit)
+app.command()(sweep)
+app.command("list")(list_)
+app.command()(export)
+app.command()(gc)
+app.command()(doctor)
+app.add_typer(recipe_app)

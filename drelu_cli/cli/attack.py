@@ -33,9 +33,7 @@ def attack(
     ] = None,
     suite: Annotated[
         str | None,
-        typer.Option(
-            help="whitebox (default), blackbox, paper or smoke.", show_default=False
-        ),
+        typer.Option(help="whitebox (default), blackbox, paper or smoke.", show_default=False),
     ] = None,
     attack_: Annotated[
         list[str] | None,

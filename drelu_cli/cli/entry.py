@@ -22,6 +22,14 @@ from drelu_cli.core.errors import DreluError
 # that all usage errors share is reached through the one that Typer exports.
 _UsageError = typer.BadParameter.__bases__[0]
 
+# Typer turns Ctrl-C into this code before we see it, depending on its release.
+_TYPER_INTERRUPTED = 130
+_INTERRUPTED = (
+    "Interrupted",
+    "interrupted; what was finished is kept",
+    "the same command goes on where it stopped",
+    3,
+)
 _REPORT = "a bug of drelu: please report it with what --debug and `drelu doctor --json` print"
 
 
@@ -44,11 +52,13 @@ def _run(words: list[str], *, debug: bool, json: bool) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (KeyboardInterrupt, typer.Abort):
-        return _report("Interrupted", "interrupted; what was finished is kept", "", 3, json)
+        return _report(*_INTERRUPTED, json)
     except Exception as problem:  # noqa: BLE001 - the one place where every error ends
         if debug:
             traceback.print_exc()
         return _report(*_described(problem), json)
+    if code == _TYPER_INTERRUPTED:
+        return _report(*_INTERRUPTED, json)
     return int(code) if isinstance(code, int) else 0
 
 
@@ -60,10 +70,15 @@ def _described(problem: Exception) -> tuple[str, str, str, int]:
     if isinstance(problem, _UsageError):
         context = getattr(problem, "ctx", None)
         command = context.command_path if context is not None else "drelu"
-        return "UsageError", problem.format_message(), f"see {command} --help", 2
+        return "UsageError", _usage_message(problem), f"see {command} --help", 2
     if isinstance(problem, OSError):
         return name, _os_error(problem), _os_hint(problem), 2
     return name, f"internal error: {name}: {problem}", _REPORT, 70
+
+
+def _usage_message(problem: Exception) -> str:
+    describe = getattr(problem, "format_message", None)
+    return str(describe() if callable(describe) else problem)
 
 
 def _os_error(problem: OSError) -> str:

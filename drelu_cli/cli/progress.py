@@ -54,7 +54,7 @@ def _plain_due(kind: str, fields: Mapping[str, Any]) -> bool:
     if kind != "epoch":
         return False
     done, of = fields.get("done", 0), fields.get("of", 0)
-    return done == 1 or done == of or done % _PLAIN_EVERY == 0
+    return bool(done == 1 or done == of or done % _PLAIN_EVERY == 0)
 
 
 def _train(fields: Mapping[str, Any]) -> str:

@@ -35,9 +35,7 @@ def train(
         str | None, typer.Option(help="relu, relu6, srelu, drelu ..., or package.module:Class.")
     ] = None,
     placement: Annotated[str | None, typer.Option(help="head, stem or all.")] = None,
-    scheme: Annotated[
-        str | None, typer.Option(help="natural, at, madry or trades:beta=6.")
-    ] = None,
+    scheme: Annotated[str | None, typer.Option(help="natural, at, madry or trades:beta=6.")] = None,
     lambda_: Annotated[
         str | None, typer.Option("--lambda", help="Weight of the cap penalty, >= 0.")
     ] = None,

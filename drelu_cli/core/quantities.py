@@ -46,11 +46,16 @@ def parse_eps_list(text: str) -> tuple[float, ...]:
 def parse_part(text: str) -> tuple[str, dict[str, str]]:
     """A part and its options from `pgd:steps=100,restarts=5`; the values stay text.
 
+    A name may itself be `package.module:attribute`; its options follow a second colon.
+
     Raises:
         BadValue: an option without `=`, or one given twice.
     """
-    name, _, rest = text.strip().partition(":")
-    if not name:
+    name, colon, rest = text.strip().partition(":")
+    attribute, _, after = rest.partition(":")
+    if colon and attribute.isidentifier():
+        name, rest = f"{name}:{attribute}", after
+    if not name or name.startswith(":"):
         raise BadValue(f"'{text}' names nothing", hint="write name or name:option=value")
     options: dict[str, str] = {}
     for item in (piece for piece in rest.split(",") if piece.strip()):

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from drelu_cli.core.digest import digest_of
 from drelu_cli.core.errors import BadValue
+from drelu_cli.core.registry import Bound
 
 Norm = Literal["linf", "l2"]
 
@@ -92,6 +93,33 @@ class Evaluation:
     cascade: str | None = None
     warnings: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        record: ModelRecord,
+        bound: Bound,
+        threat: ThreatModel,
+        *,
+        seed: int,
+        provenance: Mapping[str, Any] | None = None,
+    ) -> Evaluation:
+        """The evaluation of a registered model under a bound attack."""
+        return cls(
+            model_key=record.key,
+            weights_digest=record.weights_digest,
+            dataset=record.dataset,
+            dataset_digest=record.dataset_digest,
+            attack=bound.name,
+            given=dict(bound.given),
+            effective=dict(bound.effective),
+            identity=bound.identity,
+            version=int(getattr(bound.target, "version", 0)),
+            norm=threat.norm,
+            eps=threat.eps,
+            seed=seed,
+            provenance=provenance or {},
+        )
 
     @property
     def threat(self) -> ThreatModel:

@@ -22,7 +22,7 @@ def predict(model: nn.Module, x: Tensor) -> Tensor:
     """
     found = []
     with torch.no_grad():
-        for part in x.split(_BATCH):
+        for part in torch.split(x, _BATCH):
             logits = model(part)
             # torch.argmax promises no order on ties: the weights K .. 1 make the first one win.
             peak = logits == logits.amax(dim=1, keepdim=True)
@@ -59,7 +59,8 @@ def distance(x: Tensor, x_adv: Tensor, norm: str) -> Tensor:
     difference = (x_adv.double() - x.double()).flatten(1)
     if norm == "linf":
         return difference.abs().amax(dim=1)
-    return difference.norm(dim=1)
+    length: Tensor = torch.linalg.vector_norm(difference, dim=1)
+    return length
 
 
 def verify(x: Tensor, x_adv: Tensor, threat: ThreatModel, *, attack: str) -> Tensor:

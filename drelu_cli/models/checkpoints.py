@@ -17,13 +17,13 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from drelu_cli.core.digest import canonical_json
+from drelu_cli.core.digest import canonical_json, digest_of
 from drelu_cli.core.errors import CheckpointError
 from drelu_cli.models.pickles import AGAIN, read_pickle
 
 State = dict[str, Tensor]
-# Metadata key of the content digest: safetensors itself has no checksum.
-_DIGEST_KEY = "drelu.weights_digest"
+# Metadata key of the digest of weights and metadata: safetensors itself has no checksum.
+_SEAL_KEY = "drelu.seal"
 
 
 def weights_digest(model_or_state: nn.Module | Mapping[str, Tensor]) -> str:
@@ -56,7 +56,7 @@ def save_weights(path: Path, model: nn.Module, *, metadata: Mapping[str, str]) -
     # Copies: safetensors refuses tensors that share memory, such as tied weights.
     state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
     digest = weights_digest(state)
-    body = safetensors.torch.save(state, metadata={**metadata, _DIGEST_KEY: digest})
+    body = safetensors.torch.save(state, metadata={**metadata, _SEAL_KEY: _seal(digest, metadata)})
     try:
         _write_whole(path, body)
     except OSError as problem:
@@ -122,6 +122,10 @@ def load_into(model: nn.Module, state: Mapping[str, Tensor], *, where: str) -> N
             tensor.copy_(state[name])
 
 
+def _seal(digest: str, metadata: Mapping[str, str]) -> str:
+    return digest_of({"weights": digest, "metadata": dict(metadata)})
+
+
 def _state_of(model_or_state: nn.Module | Mapping[str, Tensor]) -> dict[str, Tensor]:
     if isinstance(model_or_state, nn.Module):
         return dict(model_or_state.state_dict())
@@ -165,9 +169,11 @@ def _read_safetensors(path: Path) -> tuple[State, dict[str, str]]:
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (safetensors.SafetensorError, OSError, ValueError, RuntimeError, KeyError) as problem:
         raise CheckpointError(f"{path} is damaged: {problem}", hint=AGAIN) from problem
-    noted = metadata.pop(_DIGEST_KEY, None)
-    if noted is not None and noted != weights_digest(state):
-        raise CheckpointError(f"{path} is damaged: its weights do not match its digest", hint=AGAIN)
+    noted = metadata.pop(_SEAL_KEY, None)
+    if noted is not None and noted != _seal(weights_digest(state), metadata):
+        raise CheckpointError(
+            f"{path} is damaged: its content does not match its digest", hint=AGAIN
+        )
     return state, metadata
 
 

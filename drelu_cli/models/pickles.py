@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -34,7 +35,10 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
 def _loaded(path: Path) -> Any:
     _check_archive(path)
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            # "Might not support all instructions": what it does not support, it raises for.
+            warnings.filterwarnings("ignore", message="Detected pickle protocol")
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as problem:
         raise _refused(path, str(problem)) from problem
     except _DAMAGED as problem:
@@ -49,7 +53,7 @@ def _check_archive(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             broken = archive.testzip()
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as problem:
+    except (zipfile.BadZipFile, zlib.error, *_DAMAGED) as problem:
         raise CheckpointError(f"{path} is damaged: {_first_line(problem)}", hint=AGAIN) from problem
     if broken is not None:
         raise CheckpointError(f"{path} is damaged: wrong checksum of {broken}", hint=AGAIN)
@@ -65,9 +69,11 @@ def _refused(path: Path, reason: str) -> CheckpointError:
                 hint="save model.state_dict() instead of the model, or name the model's own "
                 "package.module:factory",
             )
+    # torch's own text advises to load with weights_only=False: that part is not repeated.
+    detail = reason.partition("WeightsUnpickler error: ")[2] or reason
     return CheckpointError(
-        f"{path} cannot be loaded as weights only: {_first_line(reason)}",
-        hint="save model.state_dict(), or use safetensors",
+        f"{path} cannot be loaded as weights only: {_first_line(detail)}",
+        hint="save model.state_dict() with torch's default pickle protocol, or use safetensors",
     )
 
 

@@ -102,9 +102,10 @@ def _latex(comparison: Comparison, caption: str, notes: Sequence[str]) -> str:
             "\\begin{table}",
             "  \\centering",
             f"  \\caption{{{_tex(title)}}}",
-            "  \\resizebox{\\linewidth}{!}{%",
+            # A table that is too wide is made smaller; a narrow one keeps its size.
+            "  \\resizebox{\\ifdim\\width>\\linewidth \\linewidth\\else \\width\\fi}{!}{%",
             *(f"  {line}" for line in _tabular(grid)),
-            "  }",
+            "  }%",
         ]
         if notes:
             lines.append("  \\par\\smallskip\\footnotesize")
@@ -125,10 +126,8 @@ def _tabular(grid: Grid) -> list[str]:
         for place, (training, cells) in enumerate(block.rows):
             shown = (_cell(cell, _tex, "\\textbf{{{}}}") for cell in cells)
             model = _tex(block.architecture) if place == 0 else ""
-            lines.append(
-                f"  {' & '.join([model, _tex(training), *shown])} \\\\"
-            )
-    return [*lines, "  \\bottomrule", "\\end{tabular}"]
+            lines.append(f"  {' & '.join([model, _tex(training), *shown])} \\\\")
+    return [*lines, "  \\bottomrule", "\\end{tabular}%"]
 
 
 def _tex(text: str) -> str:

@@ -118,7 +118,7 @@ def _friedman(comparison: Comparison) -> dict[str, Any]:
         "p_exact": test.p_exact,
         "df1": test.df1,
         "df2": test.df2,
-        "kendalls_W": test.kendalls_W,
+        "kendalls_W": test.kendalls_w,
         "average_ranks": _by_treatment(comparison, test.average_ranks.tolist()),
         "rank_sums": _by_treatment(comparison, test.rank_sums.tolist()),
         "critical": levels(test.critical),
@@ -131,8 +131,7 @@ def _nemenyi(comparison: Comparison) -> dict[str, Any]:
     return {
         "cd": levels(test.cd),
         "pairs": [
-            {"a": p.a, "b": p.b, "rank_difference": p.rank_difference, "p": p.p}
-            for p in test.pairs
+            {"a": p.a, "b": p.b, "rank_difference": p.rank_difference, "p": p.p} for p in test.pairs
         ],
     }
 

@@ -60,14 +60,14 @@ def one_way_anova(values: FloatArray, alphas: tuple[float, ...] = ALPHAS) -> Ano
     between = n * float(((values.mean(axis=0) - values.mean()) ** 2).sum())
     within = float(((values - values.mean(axis=0)) ** 2).sum())
     df1, df2 = k - 1, n * k - k
-    F = _ratio(between, df1, within, df2, scale=float(np.abs(values).max()))
+    statistic = _ratio(between, df1, within, df2, scale=float(np.abs(values).max()))
     total = between + within
     return Anova(
-        F,
+        statistic,
         df1,
         df2,
-        None if F is None else f_sf(F, df1, df2),
-        between / total if F is not None and total > 0 else None,
+        None if statistic is None else f_sf(statistic, df1, df2),
+        between / total if statistic is not None and total > 0 else None,
         _criticals(alphas, df1, df2),
     )
 
@@ -85,15 +85,19 @@ def repeated_measures_anova(
     rows = values.mean(axis=1, keepdims=True) - grand
     error = float(((values - grand - columns - rows) ** 2).sum())
     df1, df2 = k - 1, (k - 1) * (n - 1)
-    F = _ratio(n * float((columns**2).sum()), df1, error, df2, scale=float(np.abs(values).max()))
-    epsilon = None if F is None or math.isinf(F) else greenhouse_geisser(values)
+    statistic = _ratio(
+        n * float((columns**2).sum()), df1, error, df2, scale=float(np.abs(values).max())
+    )
+    epsilon = None if statistic is None or math.isinf(statistic) else greenhouse_geisser(values)
     return RepeatedAnova(
-        F,
+        statistic,
         df1,
         df2,
-        None if F is None else f_sf(F, df1, df2),
+        None if statistic is None else f_sf(statistic, df1, df2),
         epsilon,
-        None if F is None or epsilon is None else f_sf(F, epsilon * df1, epsilon * df2),
+        None
+        if statistic is None or epsilon is None
+        else f_sf(statistic, epsilon * df1, epsilon * df2),
         _criticals(alphas, df1, df2),
     )
 
@@ -101,7 +105,7 @@ def repeated_measures_anova(
 def greenhouse_geisser(values: FloatArray) -> float | None:
     """The sphericity factor of (N, k) values: 1 / (k - 1) .. 1; None for constant differences."""
     k = values.shape[1]
-    covariance = np.atleast_2d(np.cov(values, rowvar=False))
+    covariance: FloatArray = np.atleast_2d(np.cov(values, rowvar=False))
     centred = (
         covariance
         - covariance.mean(axis=0)
@@ -111,14 +115,15 @@ def greenhouse_geisser(values: FloatArray) -> float | None:
     squares = float((centred**2).sum())
     if squares <= 0:
         return None
-    return min(1.0, float(np.trace(centred)) ** 2 / ((k - 1) * squares))
+    trace = float(np.trace(centred))
+    return min(1.0, float(trace * trace / ((k - 1) * squares)))
 
 
 def _ratio(top: float, df1: int, bottom: float, df2: int, *, scale: float) -> float | None:
     """(top / df1) / (bottom / df2): None for 0 / 0, infinity where only the bottom is 0."""
     if df2 <= 0:
         return None
-    noise = (df1 + df2) * (1e-12 * scale) ** 2  # sums of squares of float noise
+    noise: float = (df1 + df2) * 1e-24 * scale * scale  # sums of squares of float noise
     if bottom <= noise:
         return math.inf if top > noise else None
     return (top / df1) / (bottom / df2)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from drelu_cli.core.errors import BadValue, DataError, UnknownName
 from drelu_cli.stats.distributions import FloatArray
@@ -83,7 +84,7 @@ def cells(frame: pd.DataFrame, columns: str = "all") -> Blocks:
         index=_as_index(order, keys), columns=list(treatments)
     )
     matrix = tidy(wide.to_numpy(dtype=np.float64))
-    whole = ~np.isnan(matrix).any(axis=1)
+    whole: npt.NDArray[np.bool_] = np.asarray(~np.isnan(matrix).any(axis=1))
     label = [_label(key, keys, frame) for key in order]
     missing = tuple(
         MissingBlock(label[i], tuple(np.asarray(treatments)[np.isnan(matrix[i])].tolist()))
@@ -218,7 +219,7 @@ def _most_missing(missing: tuple[MissingBlock, ...]) -> str:
             counts[name] = counts.get(name, 0) + 1
     return ", ".join(
         f"{name} lacks {count} of {len(missing)}"
-        for name, count in sorted(counts.items(), key=lambda item: -item[1])
+        for name, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     )
 
 
@@ -227,7 +228,7 @@ def _printed(
     keys: list[str],
     order: list[tuple[object, ...]],
     treatments: tuple[str, ...],
-    whole: np.ndarray[tuple[int], np.dtype[np.bool_]],
+    whole: npt.NDArray[np.bool_],
 ) -> FloatArray | None:
     if "printed_rank" not in chosen.columns:
         return None

@@ -10,14 +10,15 @@ from drelu_cli.stats.posthoc import RankPair
 
 def conclusions(comparison: Comparison) -> list[str]:
     """What may be said about `comparison`, in the order a results section says it."""
-    sentences = [
-        _unit(comparison),
+    tests = [
         _omnibus(comparison),
         _ranks(comparison),
         _signed_ranks(comparison),
         _bayes(comparison),
     ]
-    return [sentence for sentence in sentences if sentence]
+    if comparison.dependence.dependent:
+        tests = [f"If the blocks were independent: {sentence}" for sentence in tests]
+    return [_unit(comparison), *tests]
 
 
 def _level(alpha: float) -> str:
@@ -37,15 +38,10 @@ def _unit(comparison: Comparison) -> str:
     if not found.dependent:
         return opening + "; no strong dependence among them was found."
     return (
-        f"{opening} and not independent: they are worth about {_effective(comparison)}. "
+        f"{opening} and not independent: they are worth about {found.effective:.1f} independent "
+        "blocks. "
         "p-values over these blocks are too small; use --blocks network for claims about networks."
     )
-
-
-def _effective(comparison: Comparison) -> str:
-    found = comparison.dependence
-    low = math.floor(found.effective + 0.5)
-    return f"{low} independent block(s)"
 
 
 def _omnibus(comparison: Comparison) -> str:

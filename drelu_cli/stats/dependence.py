@@ -70,7 +70,7 @@ def dependence(
     table = _by_column(values, networks, columns)
     span, effective_columns = None, None
     if table is not None:
-        correlation = np.corrcoef(table, rowvar=False)
+        correlation: FloatArray = np.asarray(np.corrcoef(table, rowvar=False))
         off = correlation[np.triu_indices(len(correlation), 1)]
         span = (float(off.min()), float(off.max()))
         effective_columns = distinct * participation_ratio(correlation)
@@ -124,9 +124,7 @@ def _by_column(
 ) -> FloatArray | None:
     """(networks x treatments, columns) accuracies of the networks that have every column."""
     names = list(dict.fromkeys(columns))
-    places = {
-        pair: index for index, pair in enumerate(zip(networks, columns, strict=True))
-    }
+    places = {pair: index for index, pair in enumerate(zip(networks, columns, strict=True))}
     complete = [
         network
         for network in dict.fromkeys(networks)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import permutations
 
 import numpy as np
+import numpy.typing as npt
 
 from drelu_cli.stats.distributions import (
     ALPHAS,
@@ -32,7 +33,7 @@ class Friedman:
         chi2: Demsar's formula, without tie correction.
         chi2_tie_corrected: None for ranks as printed, and where every block is one tie.
         F_F: Iman-Davenport from `chi2`; infinite where all blocks agree.
-        kendalls_W: agreement of the blocks, 0 .. 1, tie-corrected.
+        kendalls_w: agreement of the blocks, 0 .. 1, tie-corrected.
         p_exact: permutation p given the ties; None where there are too many blocks.
         critical: alpha -> critical F of F_F.
         chi2_critical: alpha -> critical chi-square.
@@ -50,7 +51,7 @@ class Friedman:
     F_F_p: float | None
     df1: int
     df2: int
-    kendalls_W: float | None
+    kendalls_w: float | None
     p_exact: float | None
     critical: dict[float, float]
     chi2_critical: dict[float, float]
@@ -77,7 +78,7 @@ def friedman(
         chi2 = 12 * n / (k * (k + 1)) * (float(((sums / n) ** 2).sum()) - k * (k + 1) ** 2 / 4)
     corrected = None if printed_ranks is not None else _tie_corrected(chi2, ranks)
     df1, df2 = k - 1, (k - 1) * (n - 1)
-    F_F = iman_davenport(chi2, n, k)
+    ratio = iman_davenport(chi2, n, k)
     return Friedman(
         n=n,
         k=k,
@@ -87,11 +88,11 @@ def friedman(
         chi2_p=chi2_sf(chi2, df1),
         chi2_tie_corrected=corrected,
         chi2_tie_corrected_p=None if corrected is None else chi2_sf(corrected, df1),
-        F_F=F_F,
-        F_F_p=None if F_F is None else f_sf(F_F, df1, df2),
+        F_F=ratio,
+        F_F_p=None if ratio is None else f_sf(ratio, df1, df2),
         df1=df1,
         df2=df2,
-        kendalls_W=None if corrected is None else corrected / (n * (k - 1)),
+        kendalls_w=None if corrected is None else corrected / (n * (k - 1)),
         p_exact=exact_p(ranks) if printed_ranks is None else None,
         critical={} if df2 <= 0 else {a: f_critical(a, df1, df2) for a in alphas},
         chi2_critical={a: chi2_critical(a, df1) for a in alphas},
@@ -145,7 +146,7 @@ def exact_p(ranks: FloatArray) -> float | None:
     return min(1.0, float(counts[squares >= observed - 1e-6].sum() / counts.sum()))
 
 
-def _arrangements(steps: np.ndarray[tuple[int, int], np.dtype[np.int64]], size: int) -> FloatArray:
+def _arrangements(steps: npt.NDArray[np.int64], size: int) -> FloatArray:
     """Shares of arrangements by the rank sums of the first k - 1 treatments, (size,) * (k - 1)."""
     k = steps.shape[1]
     counts = np.zeros((size,) * (k - 1))

@@ -13,7 +13,8 @@ DECIMALS = 9
 
 def tidy(values: FloatArray) -> FloatArray:
     """`values` without float noise: rounded to 9 decimals."""
-    return np.round(np.asarray(values, dtype=np.float64), DECIMALS)
+    rounded: FloatArray = np.round(values, DECIMALS)
+    return rounded
 
 
 def block_ranks(values: FloatArray) -> FloatArray:
@@ -29,7 +30,8 @@ def block_ranks(values: FloatArray) -> FloatArray:
 
 def signed_ranks(values: FloatArray) -> FloatArray:
     """Ranks of (n,) magnitudes, 1 = smallest, ties averaged."""
-    return block_ranks(-np.abs(np.atleast_2d(values)))[0]
+    ranks: FloatArray = block_ranks(-np.abs(values)[None, :])[0]
+    return ranks
 
 
 def tie_sum(ranks: FloatArray) -> float:

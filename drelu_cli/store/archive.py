@@ -54,7 +54,7 @@ class Store:
 
     def model_dir(self, key: str) -> Path:
         """The folder for the files of a model, `ROOT/models/KEY`; it need not exist yet."""
-        if not key or Path(key).name != key:
+        if not key.isalnum():
             raise InternalError(f"'{key}' is not a model key")
         return self.root / "models" / key
 

@@ -188,7 +188,7 @@ def pack_states(states: NDArray[np.int8]) -> bytes:
 def unpack_states(raw: bytes, size: int) -> NDArray[np.int8]:
     """The states behind `pack_states`, (size,) int8."""
     if len(raw) != -(-size // 4):
-        raise StoreError(f"a stored chunk of {size} outcomes has {len(raw)} bytes of states")
+        raise StoreError(f"a stored column of {size} states has {len(raw)} bytes")
     four = np.frombuffer(raw, dtype=np.uint8)[:, None] >> np.array([0, 2, 4, 6], dtype=np.uint8)
     return (four & 3).reshape(-1)[:size].astype(np.int8)
 
@@ -228,7 +228,7 @@ def _planes(values: NDArray[np.generic]) -> bytes:
 def _from_planes(raw: bytes, dtype: str, size: int) -> NDArray[np.generic]:
     width = np.dtype(dtype).itemsize
     if len(raw) != width * size:
-        raise StoreError(f"a stored chunk of {size} outcomes has a column of {len(raw)} bytes")
+        raise StoreError(f"a stored column of {size} values has {len(raw)} bytes")
     planes = np.frombuffer(raw, dtype=np.uint8).reshape(width, size)
     return np.ascontiguousarray(planes.T).view(dtype).reshape(-1)
 

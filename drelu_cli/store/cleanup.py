@@ -78,7 +78,7 @@ def gc(database: Database, root: Path, *, dry_run: bool, force: bool) -> GcRepor
     if not dry_run:
         for path in (*temporary, *folders):
             _remove(path)
-        database.execute("PRAGMA incremental_vacuum")
+        database.shrink()
     return GcReport(
         dry_run, temporary, folders, keys, resumable, _without_folder(database, root), freed + blobs
     )
@@ -95,7 +95,7 @@ def remove_model(database: Database, key: str, folder: Path) -> int:
     # The row goes first: a folder without a row is found by gc, a row without weights misleads.
     freed = _size(folder) if folder.exists() else 0
     _remove(folder)
-    database.execute("PRAGMA incremental_vacuum")
+    database.shrink()
     return freed + blobs
 
 

@@ -11,6 +11,8 @@ from drelu_cli.store.archive import Store
 from drelu_cli.store.database import BUSY_SECONDS, Database, faults_named
 from drelu_cli.store.migrations import migrate, schema_version
 
+__all__ = ["FILE_NAME", "Store", "open_store"]
+
 FILE_NAME = "drelu.sqlite"
 
 

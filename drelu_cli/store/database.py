@@ -98,6 +98,12 @@ class Database:
             )
         return int(cursor.lastrowid or 0)
 
+    def shrink(self) -> None:
+        """Gives free pages back to the disk; needs no lock beyond that of a write."""
+        with faults_named(self.file):
+            # `execute` steps this statement once, which frees a single page.
+            self.connection.executescript("PRAGMA incremental_vacuum")
+
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Everything in the block or nothing of it.

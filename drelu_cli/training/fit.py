@@ -200,12 +200,12 @@ class Fit:
         ).to(self.data.labels.device)
         self.model.train()
         totals: dict[str, Tensor] = {}
-        for rows in order.split(self.settings.batch):
+        for rows in _batches(order, self.settings.batch):
             x, y, index = self.data.batch(rows)
             loss = phase.scheme(self.model, x, y, self._stream(index, "train"))
             penalty = self._step(loss)
             _accumulate(totals, {**loss.terms, "penalty": penalty}, len(rows))
-        record = {"phase": phase.name, "epoch": self.epoch + 1}
+        record: dict[str, Any] = {"phase": phase.name, "epoch": self.epoch + 1}
         record.update({name: float(total) / len(self.data) for name, total in totals.items()})
         if not all(torch.isfinite(p).all() for p in self.model.parameters()):
             raise ModelError(
@@ -273,6 +273,14 @@ class Fit:
         self._skip_empty_phases()
         if not self.finished:
             self._start_phase()
+
+
+def _batches(order: Tensor, size: int) -> list[Tensor]:
+    """Slices of `order`; a last slice of one joins the one before: batch norm needs two."""
+    parts = list(torch.split(order, size))
+    if len(parts) > 1 and len(parts[-1]) == 1:
+        parts[-2:] = [torch.cat(parts[-2:])]
+    return parts
 
 
 def _accumulate(totals: dict[str, Tensor], terms: Mapping[str, Tensor], count: int) -> None:

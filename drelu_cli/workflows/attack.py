@@ -11,7 +11,8 @@ from torch import nn
 
 from drelu_cli.core.errors import BadValue
 from drelu_cli.core.records import Evaluation, ModelRecord
-from drelu_cli.data.loading import DataSplits, sample_order
+from drelu_cli.data.contract import DataSplits
+from drelu_cli.data.loading import sample_order
 from drelu_cli.evaluation.preflight import preflight
 from drelu_cli.evaluation.suite import check_fits, run_attack
 from drelu_cli.runtime.devices import pick_device
@@ -110,7 +111,13 @@ def _evaluate(
     model: nn.Module | None = None
     done: list[Done] = []
     for task in tasks:
-        evaluation = _evaluation(record, task, wanted, device)
+        evaluation = Evaluation.of(
+            record,
+            task.bound,
+            task.threat,
+            seed=wanted.seed,
+            provenance=provenance(str(device)),
+        )
         missing = _missing(store, evaluation.key, rows)
         if missing:
             if model is None:
@@ -157,25 +164,3 @@ def _ready(
     for finding in preflight(model, few.x, splits.classes):
         store.add_finding(record.key, finding.code, finding.detail)
     return model
-
-
-def _evaluation(
-    record: ModelRecord, task: Task, wanted: Wanted, device: torch.device
-) -> Evaluation:
-    return Evaluation(
-        model_key=record.key,
-        weights_digest=record.weights_digest,
-        dataset=record.dataset,
-        dataset_digest=record.dataset_digest,
-        attack=task.bound.name,
-        given=dict(task.bound.given),
-        effective=dict(task.bound.effective),
-        identity=task.bound.identity,
-        version=int(getattr(task.bound.target, "version", 0)),
-        norm=task.threat.norm,
-        eps=task.threat.eps,
-        seed=wanted.seed,
-        provenance=provenance(str(device)),
-    )
-
-

@@ -131,4 +131,3 @@ def _clean_accuracy(outcomes: Sequence[Outcome]) -> float:
 
 def _mean(values: Sequence[int]) -> float:
     return sum(values) / len(values)
-

@@ -12,8 +12,7 @@ from torch import nn
 from drelu_cli.activations.caps import cap_statistics
 from drelu_cli.core.recipe import Recipe
 from drelu_cli.core.records import ModelRecord
-from drelu_cli.data.contract import Dataset
-from drelu_cli.data.loading import DataSplits
+from drelu_cli.data.contract import Dataset, DataSplits
 from drelu_cli.models.build import build
 from drelu_cli.models.checkpoints import save_weights, weights_digest
 from drelu_cli.runtime.provenance import provenance
@@ -49,7 +48,7 @@ def fit_recipe(
     force: bool,
     context: Context,
 ) -> ModelRecord:
-    """Trains `recipe` (effective) into `folder`, from its last finished epoch where there is one."""
+    """Trains an effective recipe into `folder`, from its last finished epoch on."""
     model = build_model(recipe, data).to(device)
     fit = _prepared(recipe, data, model, device)
     state_file = folder / RESUME
@@ -113,9 +112,7 @@ def _prepared(recipe: Recipe, data: DataSplits, model: nn.Module, device: torch.
 def _on_device(split: Dataset, device: torch.device, limit: int | None = None) -> Images:
     rows = slice(None, limit)
     index = torch.arange(len(split.labels))[rows]
-    return Images(
-        split.images[rows].to(device), split.labels[rows].to(device), index.to(device)
-    )
+    return Images(split.images[rows].to(device), split.labels[rows].to(device), index.to(device))
 
 
 def _resume(fit: Fit, state_file: Path, device: torch.device, context: Context) -> None:

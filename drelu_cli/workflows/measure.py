@@ -8,11 +8,10 @@ from torch import nn
 from drelu_cli.attacks import ATTACKS
 from drelu_cli.core.recipe import Recipe
 from drelu_cli.core.records import State, ThreatModel
-from drelu_cli.data.contract import Dataset
+from drelu_cli.data.contract import Dataset, DataSplits
 from drelu_cli.data.facts import facts
-from drelu_cli.data.loading import DataSplits
-from drelu_cli.evaluation.suite import Samples, run_attack
 from drelu_cli.evaluation.judge import accuracy
+from drelu_cli.evaluation.suite import Samples, run_attack
 
 _SELECTION_STEPS = 10
 _SELECTION_SAMPLES = 1000

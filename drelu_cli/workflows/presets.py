@@ -1,4 +1,4 @@
-"""Presets and the layers that make a recipe: data set < preset < recipe < [presets.NAME] < options."""
+"""Presets, and the two lowest layers of a recipe: the data set's defaults, then the preset."""
 
 from __future__ import annotations
 

@@ -109,7 +109,10 @@ def members(
     mine = dict(source.presets.get(preset, {}))
     grid = {**source.grid, **mine.pop("grid", {})}
     if preset == "tiny":
-        grid = {k: v[:1] if k in TINY_SINGLE_AXES and isinstance(v, list) else v for k, v in grid.items()}
+        grid = {
+            k: v[:1] if k in TINY_SINGLE_AXES and isinstance(v, list) else v
+            for k, v in grid.items()
+        }
     seen = set()
     for member, coordinates in expanded(merged(source.mapping, mine), grid):
         recipe = _finished(member, source.where, preset, options)
@@ -119,9 +122,7 @@ def members(
             yield recipe, coordinates
 
 
-def _finished(
-    member: Mapping[str, Any], where: str, preset: str, options: Options
-) -> Recipe:
+def _finished(member: Mapping[str, Any], where: str, preset: str, options: Options) -> Recipe:
     chosen = cut_to_tiny(member) if preset == "tiny" else dict(member)
     for field, value in options:
         chosen = with_field(chosen, field, value)

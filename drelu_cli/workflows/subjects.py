@@ -14,7 +14,8 @@ from drelu_cli.core.errors import BadValue, ModelError, UnknownName
 from drelu_cli.core.quantities import parse_part
 from drelu_cli.core.recipe import Recipe
 from drelu_cli.core.records import ModelRecord
-from drelu_cli.data.loading import DataSplits, load
+from drelu_cli.data.contract import DataSplits
+from drelu_cli.data.loading import load
 from drelu_cli.models.build import check_input
 from drelu_cli.models.checkpoints import load_into, read_weights, weights_digest
 from drelu_cli.models.outside import architecture_digest, from_factory, wrap_normalised
@@ -228,4 +229,3 @@ def _outside_record(
         summary={},
         provenance=provenance("cpu"),
     )
-

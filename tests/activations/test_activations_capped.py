@@ -77,6 +77,25 @@ def test_a_cap_of_zero_has_no_input_gradient_and_still_a_cap_gradient():
     assert grad_cap.tolist() == [1.0]
 
 
+def neighbours(value):
+    """The floats just below and above `value`, subnormal ones included, and itself."""
+    point = torch.tensor(value)
+    toward = [torch.nextafter(point, torch.tensor(end)) for end in (-torch.inf, torch.inf)]
+    return [toward[0].item(), value, toward[1].item()]
+
+
+@pytest.mark.parametrize("cap", [0.0, 1e-45, 1e-40, 1e-38, 0.1, 1.0, 100.0, 1e38])
+def test_derivatives_are_exact_to_the_last_bit_around_both_ties(cap):
+    unit = drelu(1, cap=cap)
+    points = [*neighbours(0.0), *neighbours(unit.cap.item())]
+    for x in points:
+        point = torch.tensor([[x]], requires_grad=True)
+        grad_x, grad_cap = torch.autograd.grad(unit(point).sum(), [point, unit.cap])
+        m = unit.cap.item()
+        assert grad_x.item() == (0 < x < m)
+        assert grad_cap.item() == (x > m)
+
+
 def test_away_from_ties_the_derivatives_are_those_of_finite_differences():
     unit = drelu(3, cap=0.7).double()
     x = torch.linspace(-2, 2, 4 * 3 * 2 * 2, dtype=torch.float64).reshape(4, 3, 2, 2)

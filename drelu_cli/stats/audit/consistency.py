@@ -38,7 +38,7 @@ def same_configuration_differs(frame: pd.DataFrame) -> list[Finding]:
                     "warning",
                     other,
                     f"clean {other['accuracy']:.2f} here, {one['accuracy']:.2f} in table "
-                    f"{one['table']}: not the same trained nets, or a misprint",
+                    f"{one['table']}",
                     printed=other["accuracy"],
                     recomputed=one["accuracy"],
                 )
@@ -64,9 +64,8 @@ def off_grid(frame: pd.DataFrame) -> list[Finding]:
                 "off-grid",
                 "note",
                 cell,
-                f"{cell['accuracy']:.2f} is no mean of three trainings on 1,000 images (nearest "
-                f"{near:.2f}), while {(~off).sum()} of {len(off)} cells are: another average or "
-                "a misprint",
+                f"{cell['accuracy']:.2f} is no multiple of 1/3,000 (nearest {near:.2f}), as "
+                f"{(~off).sum()} of the table's {len(off)} cells are",
                 printed=cell["accuracy"],
                 recomputed=round(float(near), 2),
             )

@@ -38,8 +38,7 @@ def correlated_blocks(frame: pd.DataFrame) -> list[Finding]:
                 "warning",
                 {"table": table},
                 f"{seen.n_blocks} blocks are columns of {seen.n_networks} networks; {span}"
-                f"they are worth about {seen.effective:.1f} independent blocks, so p-values over "
-                "cells are too small",
+                f"worth about {seen.effective:.1f} independent blocks",
                 printed=seen.n_blocks,
                 recomputed=round(seen.effective, 1),
             )
@@ -68,8 +67,7 @@ def underpowered(frame: pd.DataFrame) -> list[Finding]:
                 "note",
                 {"table": table},
                 f"with {count} networks the smallest p of the exact signed-rank test is {raw:.4g}, "
-                f"{smallest:.4g} after Holm over {pairs} pair(s), above {ALPHA:g}: a missing "
-                "difference means nothing, a claimed one needs other evidence",
+                f"{smallest:.4g} after Holm over {pairs} pair(s), above {ALPHA:g}",
                 recomputed=smallest,
             )
         )

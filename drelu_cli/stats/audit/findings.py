@@ -44,14 +44,14 @@ class Finding:
     message: str
 
 
-class NotChecked(Exception):  # noqa: N818 - it is a reason, not an error
+class NotChecked(Exception):
     """Raised by a rule that lacks a column; its text says which."""
 
 
 def finding(
     code: str,
     severity: Severity,
-    place: Mapping[str, Any],
+    place: Mapping[Any, Any],
     message: str,
     *,
     printed: float | None = None,
@@ -60,14 +60,26 @@ def finding(
     """A finding at `place`: any of table, dataset, model, training, attack."""
     table = place.get("table")
     return Finding(
-        code,
-        severity,
-        table if table is None or isinstance(table, str) else int(table),
-        *(None if place.get(key) is None else str(place[key]) for key in (*ROW[1:], "attack")),
+        code=code,
+        severity=severity,
+        table=table if table is None or isinstance(table, str) else int(table),
+        dataset=_text(place, "dataset"),
+        model=_text(place, "model"),
+        training=_text(place, "training"),
+        attack=_text(place, "attack"),
         printed=None if printed is None else float(printed),
         recomputed=None if recomputed is None else float(recomputed),
         message=message,
     )
+
+
+def place_of(row: Mapping[Any, Any]) -> dict[str, Any]:
+    """Table, data set, model and training of a row."""
+    return {key: row[key] for key in ROW}
+
+
+def _text(place: Mapping[Any, Any], key: str) -> str | None:
+    return None if place.get(key) is None else str(place[key])
 
 
 def need(frame: pd.DataFrame, *columns: str) -> None:

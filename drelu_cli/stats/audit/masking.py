@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from drelu_cli.stats.audit.findings import (
@@ -13,6 +14,7 @@ from drelu_cli.stats.audit.findings import (
     finding,
     need,
     need_attacks,
+    place_of,
     rows_by_attack,
 )
 
@@ -45,9 +47,8 @@ def adversarial_above_clean(frame: pd.DataFrame) -> list[Finding]:
             finding(
                 "adversarial-above-clean",
                 "error",
-                {**row, "attack": worst},
-                f"accuracy under attack ({listed}) above the clean {row['clean']:.2f}; "
-                "an attack may return the clean image, so this cannot be",
+                {**place_of(row), "attack": worst},
+                f"accuracy under attack ({listed}) above the clean {row['clean']:.2f}",
                 printed=row[worst],
                 recomputed=row["clean"],
             )
@@ -66,9 +67,8 @@ def iterative_weaker_than_single_step(frame: pd.DataFrame) -> list[Finding]:
         finding(
             "iterative-weaker-than-single-step",
             "warning",
-            {**row, "attack": "pgd"},
-            f"PGD leaves {row['pgd']:.2f}, FGSM only {row['fgsm']:.2f}: many steps do worse than "
-            "one, a sign of masked gradients",
+            {**place_of(row), "attack": "pgd"},
+            f"PGD leaves {row['pgd']:.2f}, FGSM only {row['fgsm']:.2f}",
             printed=row["pgd"],
             recomputed=row["fgsm"],
         )
@@ -89,9 +89,11 @@ def blackbox_stronger_than_whitebox(frame: pd.DataFrame) -> list[Finding]:
     if not white:
         raise NotChecked("the table has no Linf white-box column")
     rows = rows_by_attack(_with_images(frame))
-    rows["images"] = _with_images(frame).drop_duplicates(
-        ["table", "dataset", "model", "training"]
-    )["data"].to_list()
+    rows["images"] = (
+        _with_images(frame)
+        .drop_duplicates(["table", "dataset", "model", "training"])["data"]
+        .to_list()
+    )
     lowest = rows.assign(lowest=rows[white].min(axis=1)).dropna(subset=["lowest"])
     best = {
         key: (group["lowest"].min(), group["clean"].iloc[0] if "clean" in group else math.nan)
@@ -101,16 +103,16 @@ def blackbox_stronger_than_whitebox(frame: pd.DataFrame) -> list[Finding]:
         _blackbox_finding(row, *best[row["dataset"], row["model"], row["training"], row["images"]])
         for row in rows.dropna(subset=["square"]).to_dict("records")
         if row["square"]
-        < best.get(
-            (row["dataset"], row["model"], row["training"], row["images"]), (-math.inf, 0)
-        )[0]
+        < best.get((row["dataset"], row["model"], row["training"], row["images"]), (-math.inf, 0))[
+            0
+        ]
     ]
 
 
-def _blackbox_finding(row: dict[str, Any], lowest: float, clean: float) -> Finding:
+def _blackbox_finding(row: Mapping[Any, Any], lowest: float, clean: float) -> Finding:
     message = (
         f"Square leaves {row['square']:.2f}, the best Linf white-box attack {lowest:.2f}: "
-        f"{lowest - row['square']:.2f} points without gradients, a sign of masked gradients"
+        f"{lowest - row['square']:.2f} points less without gradients"
     )
     own = row.get("clean", math.nan)
     if own != clean and not math.isnan(own) and not math.isnan(clean):
@@ -118,7 +120,7 @@ def _blackbox_finding(row: dict[str, Any], lowest: float, clean: float) -> Findi
     return finding(
         "blackbox-stronger-than-whitebox",
         "warning",
-        {**row, "attack": "square"},
+        {**place_of(row), "attack": "square"},
         message,
         printed=row["square"],
         recomputed=lowest,
@@ -146,9 +148,8 @@ def impossible_at_bound(frame: pd.DataFrame) -> list[Finding]:
             "impossible-at-bound",
             "error",
             cell,
-            f"{cell['accuracy']:.2f} % at an L2 bound of {cell['eps']:g}, but every test image is "
-            f"within {distances[index]:g} of an image of another class: the true value is 0, the "
-            "attack failed",
+            f"{cell['accuracy']:.2f} % left at an L2 bound of {cell['eps']:g}, though an image of "
+            f"another class lies within {distances[index]:g}: the attack failed",
             printed=cell["accuracy"],
             recomputed=0.0,
         )

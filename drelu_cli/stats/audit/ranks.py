@@ -35,7 +35,7 @@ def rank_mismatch(frame: pd.DataFrame) -> list[Finding]:
                     "error",
                     place,
                     f"printed rank {place['printed_rank']:g}, but {own:.2f} % has rank {allowed} "
-                    "in its block; tests on the printed ranks are wrong",
+                    "in its block",
                     printed=place["printed_rank"],
                     recomputed=mean,
                 )

@@ -1,0 +1,67 @@
+# make setup | demo | test | test-slow | check | bench | docs | clean
+#
+# torch's default Linux build carries CUDA (gigabytes). A CPU-only build:
+#   make demo PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
+
+PYTHON ?= python3
+VENV ?= .venv
+PIP_ARGS ?=
+PYTEST_ARGS ?=
+DEMO ?= demo
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet $(PIP_ARGS) -c constraints.txt
+INSTALLED := $(VENV)/.installed
+WITH_TESTS := $(VENV)/.installed-test
+WITH_CHECKS := $(VENV)/.installed-check
+# Two test processes on two cores: one thread each, or they fight.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
+
+.PHONY: setup demo test test-slow check bench docs clean
+
+setup: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing drelu into $(VENV) (the first time this downloads torch)"
+	@$(PIP) -e .
+	@touch $@
+
+$(WITH_TESTS): $(INSTALLED)
+	@$(PIP) -e ".[test]"
+	@touch $@
+
+$(WITH_CHECKS): $(INSTALLED)
+	@$(PIP) -e ".[test,check]"
+	@touch $@
+
+demo: $(INSTALLED)
+	@$(BIN)/drelu sweep demo --store $(DEMO)/runs
+	@$(BIN)/drelu compare --store $(DEMO)/runs --out $(DEMO)/table.md > $(DEMO)/table.txt
+	@$(BIN)/drelu stats --store $(DEMO)/runs
+	@echo
+	@echo "models and results: $(DEMO)/runs    table: $(DEMO)/table.md, $(DEMO)/table.txt"
+	@echo "go on with: $(BIN)/drelu list --store $(DEMO)/runs"
+
+test: $(WITH_TESTS)
+	$(PYTEST) -m "not slow"
+
+test-slow: $(WITH_TESTS)
+	$(PYTEST) -m slow
+
+check: $(WITH_CHECKS)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(INSTALLED)
+	$(BIN)/python benchmarks/start_up.py
+
+docs:
+	@test -x .venv-docs/bin/python || $(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install --quiet "mkdocs-material>=9.5,<10"
+	.venv-docs/bin/mkdocs build --strict
+
+clean:
+	rm -rf $(VENV) .venv-docs $(DEMO) build dist site

@@ -1,0 +1,274 @@
+"""What every attack must do, as checks that a third party's attack can be put through.
+
+    from drelu_cli.attacks import ATTACKS
+    from drelu_cli.attacks.conformance import check_attack
+    check_attack(ATTACKS.bind("my_attack"))
+
+Where the answer is known it is compared with a closed form: on a linear model with weights w a
+sample at margin u is broken within eps if and only if eps > |u| / (dual norm of w).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from drelu_cli.attacks.conformance_models import (
+    Constant,
+    NanBeyond,
+    NanSlope,
+    Raises,
+    Recorder,
+    corner_problem,
+    curved_problem,
+    linear_problem,
+)
+from drelu_cli.attacks.contract import AttackResult
+from drelu_cli.attacks.geometry import distance
+from drelu_cli.attacks.losses import misclassified
+from drelu_cli.core.errors import DreluError, InternalError
+from drelu_cli.core.records import Norm, ThreatModel
+from drelu_cli.core.registry import Bound
+from drelu_cli.runtime.driver import micro_batch
+from drelu_cli.runtime.streams import Stream
+
+TOLERANCE = 1e-6
+RADIUS: dict[Norm, float] = {"linf": 0.05, "l2": 0.3}
+# Points within this share of the radius count as inside: Linf points lie on the surface, up to
+# rounding; L2 points stop short of it by what float32 could round.
+INSIDE: dict[Norm, float] = {"linf": 1 + 1e-9, "l2": 1 - 1e-6}
+IMAGE, FLAT = (1, 6, 6), (30,)
+
+
+class NotConforming(DreluError):
+    """An attack that breaks the contract; the message says how."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """An attack under one norm.
+
+    Attributes:
+        attack: from `ATTACKS.bind(name, **options)`.
+        norm: one that the attack declares.
+        slack: the factor around the closed-form distance within which nothing is asked: a sample
+            must be broken where eps >= slack * distance. Raise it for random search.
+    """
+
+    attack: Bound
+    norm: Norm
+    slack: float = 1.05
+
+    @property
+    def threat(self) -> ThreatModel:
+        """The ball that the checks use."""
+        return ThreatModel(self.norm, RADIUS[self.norm])
+
+    def require(self, condition: object, complaint: str) -> None:
+        """Raises NotConforming with the `complaint` unless `condition` holds."""
+        if not condition:
+            raise NotConforming(
+                f"attack {self.attack.name} {complaint} ({self.norm})",
+                hint="docs/attacks.md states the contract",
+            )
+
+    def run(
+        self,
+        model: nn.Module,
+        x: Tensor,
+        y: Tensor,
+        *,
+        threat: ThreatModel | None = None,
+        index: Tensor | None = None,
+    ) -> AttackResult:
+        """Runs the attack and checks what holds for every result."""
+        threat = threat or self.threat
+        index = torch.arange(len(x)) if index is None else index
+        found: AttackResult = self.attack(model, x, y, threat, Stream(0, index))
+        kept = found.x_adv.shape == x.shape and found.x_adv.dtype == x.dtype
+        self.require(kept, "changes shape or dtype of the input")
+        self.require(torch.isfinite(found.x_adv).all(), "returns pixels that are not finite")
+        for passes in (found.forwards, found.backwards):
+            counted = passes.shape == y.shape and passes.dtype == torch.int64
+            self.require(counted, "must count passes as (N,) int64")
+        boxed = ((found.x_adv >= 0) & (found.x_adv <= 1)).all()
+        self.require(boxed, "leaves the box [0, 1]")
+        furthest = float(distance(found.x_adv, x, self.norm).max())
+        inside = furthest <= threat.eps + TOLERANCE
+        self.require(inside, f"leaves the ball: {furthest:.8g} > {threat.eps:g}")
+        return found
+
+    def wrong_after(self, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        """(N,) bool: what the attack broke."""
+        found = self.run(model, x, y)
+        with torch.no_grad():
+            return misclassified(model(found.x_adv), y)
+
+
+def check_attack(attack: Bound, *, slack: float = 1.05) -> None:
+    """Puts `attack` through every check, under every norm that it declares.
+
+    Args:
+        attack: from `ATTACKS.bind(name, **options)`.
+        slack: as in `Case`.
+
+    Raises:
+        NotConforming: the first check that fails.
+    """
+    check_declaration(attack)
+    for norm in attack.target.norms:  # type: ignore[attr-defined]
+        for check in CHECKS:
+            check(Case(attack, norm, slack))
+
+
+def check_declaration(attack: Bound) -> None:
+    """`@attack` declares version, norms, classes and whether the attack minimises the norm."""
+    declared = {"version": int, "norms": tuple, "min_classes": int, "minimal_norm": bool}
+    for name, kind in declared.items():
+        if not isinstance(getattr(attack.target, name, None), kind):
+            raise NotConforming(
+                f"attack {attack.name} declares no {name}", hint="decorate it with @attack(...)"
+            )
+    norms = attack.target.norms  # type: ignore[attr-defined]
+    if not norms or not set(norms) <= set(RADIUS):
+        raise NotConforming(f"attack {attack.name} declares norms {norms}", hint="linf, l2 or both")
+
+
+def check_closed_form(case: Case) -> None:
+    """On linear models a sample is broken where theory says so, and nowhere else."""
+    for shape in (IMAGE, FLAT):
+        for count in (1, 3, 8):
+            problem = linear_problem(case.norm, shape, count, case.threat.eps, case.slack)
+            wrong = case.wrong_after(problem.model, problem.x, problem.y)
+            missed = int((problem.reachable & ~wrong).sum())
+            excess = int((wrong & ~problem.reachable).sum())
+            where = f"of {count} samples of shape {shape}"
+            case.require(missed == 0, f"misses {missed} within reach {where}")
+            case.require(excess == 0, f"breaks {excess} out of reach {where}")
+
+
+def check_corners(case: Case) -> None:
+    """Pixels that are exactly 0 or 1 can move, and stay inside the box."""
+    problem = corner_problem(case.norm, IMAGE, 4, case.threat.eps, case.slack)
+    wrong = case.wrong_after(problem.model, problem.x, problem.y)
+    case.require(wrong.all(), "cannot move pixels at 0 and 1")
+
+
+def check_zero_radius(case: Case) -> None:
+    """A radius of 0 gives the input back, bit by bit."""
+    problem = linear_problem(case.norm, IMAGE, 3, case.threat.eps, case.slack)
+    for labels in (problem.y, 1 - problem.y):
+        found = case.run(problem.model, problem.x, labels, threat=ThreatModel(case.norm, 0.0))
+        case.require(torch.equal(found.x_adv, problem.x), "moves at eps = 0")
+
+
+def check_batches(case: Case) -> None:
+    """Outcomes do not depend on micro-batch, order or company: float64, exactly."""
+    model, x, y = curved_problem(IMAGE, 12)
+    index = torch.arange(100, 112)
+
+    def outcome(rows: Tensor, size: int) -> Tensor:
+        with micro_batch(size):
+            found = case.run(model, x[rows], y[rows], index=index[rows])
+        with torch.no_grad():
+            return torch.as_tensor(model(found.x_adv).argmax(dim=1))
+
+    everything = torch.arange(12)
+    expected = outcome(everything, 64)
+    broken = int((expected != y).sum())
+    if not 0 < broken < 12:
+        # Outcomes that are all alike could not show a dependence.
+        raise InternalError(f"the conformance problem is too easy or too hard: {broken} of 12")
+    for size in (1, 7):
+        same = torch.equal(outcome(everything, size), expected)
+        case.require(same, f"depends on the micro-batch: {size}")
+    backwards = everything.flip(0)
+    same = torch.equal(outcome(backwards, 7), expected[backwards])
+    case.require(same, "depends on the order of samples")
+    some = everything[3:8]
+    case.require(torch.equal(outcome(some, 64), expected[some]), "depends on neighbours")
+
+
+def check_best_point(case: Case) -> None:
+    """A misclassified point seen inside the ball is returned, and every pass is counted."""
+    model, x, y = curved_problem(IMAGE, 8)
+    for row in range(len(x)):
+        recorder = Recorder(model)
+        one, label = x[row : row + 1], y[row : row + 1]
+        found = case.run(recorder, one, label, index=torch.tensor([row]))
+        points = torch.cat(recorder.points)
+        near = (
+            distance(points, one.expand_as(points), case.norm)
+            <= case.threat.eps * INSIDE[case.norm]
+        )
+        with torch.no_grad():
+            seen = (near & misclassified(model(points), label.expand(len(points)))).any()
+            returned = misclassified(model(found.x_adv), label).all()
+        case.require(returned or not seen, "saw an adversarial point and lost it")
+        counted, made = int(found.forwards), len(points)
+        case.require(counted == made, f"counts {counted} forward passes and made {made}")
+
+
+def check_side_effects(case: Case) -> None:
+    """Nothing but the result changes, also where the model raises in the middle."""
+    model, x, y = curved_problem(IMAGE, 6)
+    next(model.parameters()).requires_grad_(False)
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    inputs = (x.clone(), y.clone())
+    before = _photograph(model)
+    case.run(model, x, y)
+    case.require(_photograph(model) == before, "leaves traces")
+    try:
+        case.run(Raises(model, after=1), x, y)
+    except Raises.Failure:
+        pass
+    else:
+        case.require(condition=False, complaint="swallows the model's exception")
+    case.require(_photograph(model) == before, "leaves traces after an exception")
+    unwritten = torch.equal(x, inputs[0]) and torch.equal(y, inputs[1])
+    case.require(unwritten, "writes into its inputs")
+
+
+def check_degenerate_models(case: Case) -> None:
+    """Zero, NaN and missing gradients give valid points; non-finite logits are misclassified."""
+    _, x, _ = curved_problem(IMAGE, 3)
+    y = torch.zeros(3, dtype=torch.int64)
+    for trainable in (True, False):
+        case.run(Constant(trainable=trainable), x, y)
+    problem = linear_problem(case.norm, IMAGE, 4, case.threat.eps, case.slack)
+    case.run(NanSlope(problem.model), problem.x, problem.y)
+    upper = problem.y == 0
+    wrong = case.wrong_after(NanBeyond(problem.model), problem.x[upper], problem.y[upper])
+    case.require(torch.equal(wrong, problem.reachable[upper]), "loses non-finite logits")
+
+
+CHECKS: tuple[Callable[[Case], None], ...] = (
+    check_closed_form,
+    check_corners,
+    check_zero_radius,
+    check_batches,
+    check_best_point,
+    check_side_effects,
+    check_degenerate_models,
+)
+
+
+def _photograph(model: nn.Module) -> list[Any]:
+    """Everything an attack must leave alone, as comparable values."""
+    parameters = [
+        (
+            name,
+            value.requires_grad,
+            value.tolist(),
+            None if value.grad is None else value.grad.tolist(),
+        )
+        for name, value in model.named_parameters()
+    ]
+    modes = [module.training for module in model.modules()]
+    generator = torch.random.get_rng_state().tolist()
+    return [parameters, modes, generator, torch.is_grad_enabled(), torch.get_default_dtype()]

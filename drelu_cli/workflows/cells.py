@@ -1,0 +1,169 @@
+"""From stored outcomes to the cells of a comparison: one list of samples, seeds averaged."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from drelu_cli.core.digest import digest_of
+from drelu_cli.core.errors import UnknownName
+from drelu_cli.core.records import COLUMNS, NOT_EXAMINED, ModelRecord
+from drelu_cli.evaluation.columns import columns
+from drelu_cli.store.connect import Store
+from drelu_cli.store.frames import accuracy_frame
+
+CELL = ["dataset", "architecture", "training", "attack", "norm", "eps"]
+
+
+def evaluated_frame(
+    store: Store,
+    *,
+    samples: int | None,
+    where: Mapping[str, str],
+    attack_seed: int,
+    models: Collection[str] | None = None,
+) -> tuple[pd.DataFrame, list[str]]:
+    """Accuracies of every model on one list of samples per data set, and notes on what that cost.
+
+    Without `samples` the list is the one that most evaluations of the data set cover; those that
+    do not cover it are left out and named.
+
+    Raises:
+        UnknownName: nothing is stored, or nothing fits.
+    """
+    everything = accuracy_frame(store, where=dict(where))
+    everything = _chosen(everything, attack_seed, models)
+    if not len(everything):
+        raise UnknownName(
+            "there are no stored results that fit",
+            hint="drelu attack runs the attacks; drelu list shows what is stored",
+        )
+    parts, notes = [], []
+    for dataset, stored in everything.groupby("dataset", sort=False):
+        attacked = stored[stored["attack"] != "clean"]
+        size = samples or int(attacked["n_samples"].mode().max())
+        found = accuracy_frame(store, samples=size, where={**where, "dataset": str(dataset)})
+        found = _chosen(found, attack_seed, models)
+        notes += _left_out(attacked, found, str(dataset), size)
+        parts.append(found)
+    return pd.concat(parts, ignore_index=True), notes
+
+
+def _chosen(frame: pd.DataFrame, attack_seed: int, models: Collection[str] | None) -> pd.DataFrame:
+    wanted = (frame["attack"] == "clean") | (frame["attack_seed"] == attack_seed)
+    if models is not None:
+        wanted &= frame["model_key"].isin(list(models))
+    return frame[wanted]
+
+
+def _left_out(before: pd.DataFrame, after: pd.DataFrame, dataset: str, size: int) -> list[str]:
+    missing = before[~before["evaluation"].isin(set(after["evaluation"]))]
+    notes = [f"{dataset}: compared on the same {after['n_samples'].max()} test images"]
+    if len(missing):
+        named = ", ".join(f"{row['name']} {row['attack']}" for _, row in missing.iterrows())
+        notes.append(f"left out, since they do not cover {size} samples: {named}")
+    return notes
+
+
+def labels_of(records: Sequence[ModelRecord]) -> dict[str, str]:
+    """Label by model key; treatments that share a label but not a recipe are told apart.
+
+    Seeds of one recipe share a label. Where recipes differ in more than the seed, each label
+    gets the first six digits of its first model's key: they must not be averaged.
+    """
+    families: dict[tuple[str, str, str], dict[str, list[ModelRecord]]] = {}
+    for record in records:
+        place = (record.dataset, record.architecture, record.label)
+        families.setdefault(place, {}).setdefault(_family(record), []).append(record)
+    labels = {}
+    for (_, _, label), group in families.items():
+        for members in group.values():
+            mark = f" [{members[0].key[:6]}]" if len(group) > 1 else ""
+            labels.update({record.key: f"{label}{mark}" for record in members})
+    return labels
+
+
+def _family(record: ModelRecord) -> str:
+    """What two seeds of one treatment share."""
+    if record.source != "trained":
+        return record.key
+    recipe: dict[str, Any] = {**record.recipe}
+    train = {key: value for key, value in recipe.get("train", {}).items() if key != "seed"}
+    kept = ("data", "model", "activation", "phase", "penalty")
+    return digest_of({"train": train, **{name: recipe.get(name) for name in kept}})
+
+
+def cells_of(frame: pd.DataFrame, labels: Mapping[str, str]) -> pd.DataFrame:
+    """One row per cell of the table: mean and standard deviation (n - 1) over seeds."""
+    marked = frame.assign(
+        training=frame["model_key"].map(dict(labels)),
+        attack=[
+            f"{attack}:{options}" if options else attack
+            for attack, options in zip(frame["attack"], frame["options"], strict=True)
+        ],
+    )
+    grouped = marked.groupby(CELL, sort=False)["accuracy"]
+    return grouped.agg(mean="mean", std="std", n_seeds="count").reset_index()
+
+
+def column_rows(
+    store: Store, frame: pd.DataFrame, labels: Mapping[str, str]
+) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
+    """The claimed ... certified columns per treatment and threat, and the same per model."""
+    per_model = [
+        _columns_of_model(store, group, labels)
+        for _, group in frame[frame["attack"] != "clean"].groupby(
+            ["model_key", "norm", "eps"], sort=False
+        )
+    ]
+    keys = ["dataset", "architecture", "training", "norm", "eps"]
+    if not per_model:
+        return pd.DataFrame(columns=pd.Index([*keys, *COLUMNS, "verdict"])), []
+    table = pd.DataFrame(per_model)
+    rows = []
+    for place, group in table.groupby(keys, sort=False):
+        values = {name: _mean_of_all(group[name]) for name in COLUMNS}
+        verdicts = list(group["verdict"])
+        rows.append(
+            {
+                **dict(zip(keys, place, strict=True)),
+                **values,
+                "verdict": NOT_EXAMINED,
+                "per_seed_verdicts": verdicts,
+            }
+        )
+    return pd.DataFrame(rows), per_model
+
+
+def _columns_of_model(
+    store: Store, group: pd.DataFrame, labels: Mapping[str, str]
+) -> dict[str, Any]:
+    first = group.iloc[0]
+    defaults = {
+        str(row["attack"]): _states(store, str(row["evaluation"]), int(row["n_samples"]))
+        for _, row in group.iterrows()
+        if row["options"] == ""
+    }
+    return {
+        "dataset": first["dataset"],
+        "architecture": first["architecture"],
+        "training": labels[first["model_key"]],
+        "norm": first["norm"],
+        "eps": float(first["eps"]),
+        **columns(str(first["norm"]), defaults),
+        "verdict": NOT_EXAMINED,
+    }
+
+
+def _states(store: Store, key: str, count: int) -> list[int]:
+    stored = store.evaluation(key)
+    assert stored is not None  # the frame was read from this store
+    order = store.sample_order(stored.evaluation.dataset_digest) or ()
+    return [int(state) for state in store.states(key, order[:count])]
+
+
+def _mean_of_all(values: pd.Series[Any]) -> float | None:
+    """The mean over seeds; empty where any seed's column is empty."""
+    return None if values.isna().any() else float(values.astype(float).mean())

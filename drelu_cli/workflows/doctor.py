@@ -1,0 +1,122 @@
+"""`drelu doctor`: whether this machine can do the work, and whether the attacks do theirs."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+from drelu_cli.core.errors import DreluError
+from drelu_cli.data import DATASETS
+from drelu_cli.store.connect import FILE_NAME, open_store
+from drelu_cli.workflows.context import Context
+from drelu_cli.workflows.recipes import recipe_names
+
+_PACKAGES = ("torch", "torchvision", "numpy", "pandas", "scipy", "scikit-learn", "pydantic")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check: what, whether it passed, what was found."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+@dataclass(frozen=True)
+class DoctorReport:
+    """All checks."""
+
+    checks: tuple[Check, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every check passed."""
+        return all(check.ok for check in self.checks)
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The JSON document of `drelu doctor`."""
+        return {"checks": [vars(check).copy() for check in self.checks]}
+
+
+def doctor(*, context: Context | None = None) -> DoctorReport:
+    """Runs every check; a failed check does not stop the others."""
+    context = context or Context()
+    checks: list[tuple[str, Callable[[Context], str]]] = [
+        ("python", _python),
+        ("packages", _packages),
+        ("torchvision", _torchvision),
+        ("device", _device),
+        ("recipes", _recipes),
+        ("store", _store),
+        ("data", _data),
+        ("attacks on a linear model", _linear_optimum),
+    ]
+    return DoctorReport(tuple(_checked(name, check, context) for name, check in checks))
+
+
+def _checked(name: str, check: Callable[[Context], str], context: Context) -> Check:
+    try:
+        return Check(name, True, check(context))
+    except DreluError as problem:
+        hint = f" ({problem.hint})" if problem.hint else ""
+        return Check(name, False, f"{problem.message}{hint}")
+    except (ImportError, OSError) as problem:
+        return Check(name, False, f"{type(problem).__name__}: {problem}")
+
+
+def _python(context: Context) -> str:  # noqa: ARG001
+    return f"{platform.python_version()} on {platform.system()} {platform.machine()}"
+
+
+def _packages(context: Context) -> str:  # noqa: ARG001
+    return ", ".join(f"{package} {version(package)}" for package in _PACKAGES)
+
+
+def _torchvision(context: Context) -> str:  # noqa: ARG001
+    from drelu_cli.runtime.vision import import_torchvision
+
+    return f"{import_torchvision().__version__} imports"
+
+
+def _device(context: Context) -> str:
+    import torch
+
+    from drelu_cli.runtime.devices import pick_device
+
+    return f"{pick_device(context.device)}, {torch.get_num_threads()} CPU threads"
+
+
+def _recipes(context: Context) -> str:  # noqa: ARG001
+    return ", ".join(recipe_names())
+
+
+def _store(context: Context) -> str:
+    if not (context.store / FILE_NAME).is_file():
+        return f"{context.store}: not there yet; drelu train makes it"
+    with open_store(context.store, create=False) as store:
+        models, evaluations = len(store.models()), len(store.evaluations())
+        outcomes = store.check()
+    return f"{context.store}: {models} models, {evaluations} evaluations, {outcomes} outcomes read"
+
+
+def _data(context: Context) -> str:
+    from drelu_cli.data.loading import load
+
+    count = len(load("digits", context.data_folder).test.labels)
+    others = [name for name in DATASETS.builtin_names() if name not in ("digits", "npz")]
+    return (
+        f"digits embedded ({count} test images); {', '.join(others)} are read from "
+        f"{context.data_folder}, or downloaded on first use"
+    )
+
+
+def _linear_optimum(context: Context) -> str:
+    from drelu_cli.evaluation.selftest import linear_model_agrees
+    from drelu_cli.runtime.devices import pick_device
+
+    return linear_model_agrees(pick_device(context.device))

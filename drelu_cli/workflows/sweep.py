@@ -1,0 +1,210 @@
+"""`drelu sweep`: what is missing of a grid of trainings and attacks, in any number of goes."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from drelu_cli.core.errors import DreluError, Interrupted
+from drelu_cli.core.recipe import Recipe
+from drelu_cli.core.records import Evaluation, ModelRecord
+from drelu_cli.store.connect import Store, open_store
+from drelu_cli.workflows.attack import DEFAULT_SUITE, attack
+from drelu_cli.workflows.context import Context
+from drelu_cli.workflows.effective import effective, label_of, name_of
+from drelu_cli.workflows.files import WEIGHTS
+from drelu_cli.workflows.plan import Task, Wanted, tasks_for
+from drelu_cli.workflows.presets import DEFAULT_PRESET
+from drelu_cli.workflows.recipes import Options, members, read_source
+from drelu_cli.workflows.subjects import DataCache
+from drelu_cli.workflows.train import train_recipe
+
+DEFAULT_RECIPE = "smoke"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training of a grid with its attacks.
+
+    Attributes:
+        recipe: as the grid gives it, not yet effective.
+        key: the training's key.
+        name: for people.
+        label: the treatment in tables.
+        wanted: what to attack it with.
+        tasks: the attacks, one by one.
+        trained: found finished in the store.
+        stored: how many of the tasks are finished in the store.
+    """
+
+    recipe: Recipe
+    key: str
+    name: str
+    label: str
+    wanted: Wanted
+    tasks: tuple[Task, ...]
+    trained: bool
+    stored: int
+
+
+@dataclass
+class Tally:
+    """How many of something were planned, found, done and failed."""
+
+    planned: int = 0
+    reused: int = 0
+    done: int = 0
+    failed: int = 0
+
+    def as_json(self) -> dict[str, int]:
+        """As in the JSON document."""
+        return vars(self).copy()
+
+
+@dataclass
+class SweepReport:
+    """What `sweep` did.
+
+    Attributes:
+        recipe: the recipe's name.
+        jobs: the plan.
+        trainings: planned, reused, done, failed.
+        evaluations: the same; a failed training fails its evaluations.
+        failures: job and error, for each training or attack that failed.
+        model_keys: keys of the models that the sweep is about.
+        seconds: wall time.
+    """
+
+    recipe: str
+    jobs: tuple[Job, ...]
+    trainings: Tally = field(default_factory=Tally)
+    evaluations: Tally = field(default_factory=Tally)
+    failures: list[dict[str, str]] = field(default_factory=list)
+    model_keys: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The JSON document of `drelu sweep`."""
+        return {
+            "recipe": self.recipe,
+            "trainings": self.trainings.as_json(),
+            "evaluations": self.evaluations.as_json(),
+            "failures": self.failures,
+            "seconds": self.seconds,
+        }
+
+
+def sweep(
+    recipe: str | None = None,
+    *,
+    preset: str = DEFAULT_PRESET,
+    options: Options = (),
+    dry_run: bool = False,
+    context: Context | None = None,
+) -> SweepReport:
+    """Trains and attacks what is missing of a grid; a failed job does not stop the others.
+
+    Args:
+        recipe: a packaged recipe's name or a path; None runs `smoke`.
+        preset: fast, paper or tiny.
+        options: dotted fields and values; they stand above the grid.
+        dry_run: only the plan.
+        context: folders, device and progress.
+
+    Raises:
+        DreluError: the recipe is wrong; nothing has run then.
+        Interrupted: stopped by the user; what was finished is kept.
+    """
+    began = time.perf_counter()
+    context = context or Context()
+    name = recipe or DEFAULT_RECIPE
+    jobs = plan(name, preset=preset, options=options, context=context)
+    report = SweepReport(read_source(name).name, tuple(jobs))
+    report.trainings.planned = len(jobs)
+    report.evaluations.planned = sum(len(job.tasks) for job in jobs)
+    if dry_run:
+        report.trainings.reused = sum(job.trained for job in jobs)
+        report.evaluations.reused = sum(job.stored for job in jobs)
+        return report
+    for number, job in enumerate(jobs, start=1):
+        at = {"number": number, "of": len(jobs), "job": job.name}
+        context.progress("job", {**at, "state": "running"})
+        try:
+            _run(job, report, context)
+        except Interrupted:
+            raise
+        except DreluError as problem:
+            report.failures.append({"job": job.name, "error": problem.message})
+            context.progress("job", {**at, "state": f"failed: {problem.message}"})
+    report.seconds = time.perf_counter() - began
+    return report
+
+
+def plan(name: str, *, preset: str, options: Options, context: Context) -> list[Job]:
+    """The jobs of a recipe, each training once, with what the store already has."""
+    data = DataCache(context)
+    with open_store(context.store) as store:
+        trained = {record.key: record for record in store.models()}
+        jobs: dict[str, Job] = {}
+        for member, _ in members(read_source(name), preset=preset, options=options):
+            job = _job(member, trained, data, store)
+            jobs.setdefault(job.key, job)
+    return list(jobs.values())
+
+
+def _job(member: Recipe, trained: dict[str, ModelRecord], data: DataCache, store: Store) -> Job:
+    wanted_recipe = effective(member)
+    splits = data.get(wanted_recipe.data.name, wanted_recipe.data.path)
+    key = wanted_recipe.key(splits.digest)
+    wanted = wanted_of(member)
+    tasks = tuple(tasks_for(wanted_recipe.data.name, wanted))
+    record = trained.get(key)
+    found = record is not None and (store.model_dir(key) / WEIGHTS).exists()
+    samples = min(wanted.samples, len(splits.test.labels))
+    stored = 0
+    if record is not None and found:
+        stored = sum(_covered(store, record, task, wanted, samples) for task in tasks)
+    return Job(
+        member, key, name_of(wanted_recipe), label_of(wanted_recipe), wanted, tasks, found, stored
+    )
+
+
+def wanted_of(recipe: Recipe) -> Wanted:
+    """What a recipe's `[attack]` asks for; the suite `whitebox` where it says nothing."""
+    section = recipe.attack
+    suite = section.suite or (None if section.attacks else DEFAULT_SUITE)
+    return Wanted(
+        suite=suite,
+        attacks=section.attacks,
+        norm=section.norm,
+        eps=section.eps,
+        samples=section.samples,
+        seed=section.seed,
+        max_steps=section.max_steps,
+    )
+
+
+def _covered(store: Store, record: ModelRecord, task: Task, wanted: Wanted, samples: int) -> bool:
+    evaluation = Evaluation.of(record, task.bound, task.threat, seed=wanted.seed)
+    return len(store.stored_samples(evaluation.key)) >= samples
+
+
+def _run(job: Job, report: SweepReport, context: Context) -> None:
+    try:
+        trained = train_recipe(job.recipe, context=context)
+    except DreluError:
+        report.trainings.failed += 1
+        report.evaluations.failed += len(job.tasks)
+        raise
+    report.trainings.reused += trained.reused
+    report.trainings.done += not trained.reused
+    report.model_keys.append(trained.record.key)
+    try:
+        attacked = attack([trained.record.name], wanted=job.wanted, context=context)
+    except DreluError:
+        report.evaluations.failed += len(job.tasks)
+        raise
+    report.evaluations.reused += attacked.reused
+    report.evaluations.done += attacked.run

@@ -1,0 +1,59 @@
+import pytest
+
+from drelu_cli.core.errors import BadValue
+from drelu_cli.core.records import Evaluation, ThreatModel
+
+
+def evaluation(**changes):
+    fields = {
+        "model_key": "m",
+        "weights_digest": "w",
+        "dataset": "digits",
+        "dataset_digest": "d",
+        "attack": "pgd",
+        "given": {},
+        "effective": {"steps": 40},
+        "identity": {"name": "pgd", "options": {"steps": 40}},
+        "version": 1,
+        "norm": "linf",
+        "eps": 0.1,
+        "seed": 0,
+    }
+    return Evaluation(**{**fields, **changes})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model_key": "n"},
+        {"weights_digest": "v"},
+        {"dataset_digest": "e"},
+        {"identity": {"name": "pgd", "options": {"steps": 41}}},
+        {"version": 2},
+        {"norm": "l2"},
+        {"eps": 0.2},
+        {"seed": 1},
+        {"engine": "torchattacks"},
+        {"cascade": "standard"},
+    ],
+)
+def test_what_determines_outcomes_is_in_the_key(change):
+    assert evaluation(**change).key != evaluation().key
+
+
+@pytest.mark.parametrize(
+    "change", [{"given": {"steps": 40}}, {"warnings": ("x",)}, {"provenance": {"a": 1}}]
+)
+def test_what_does_not_is_not(change):
+    assert evaluation(**change).key == evaluation().key
+
+
+@pytest.mark.parametrize("eps", [-1.0, float("nan"), float("inf")])
+def test_radii(eps):
+    with pytest.raises(BadValue, match="eps"):
+        ThreatModel("linf", eps)
+
+
+def test_norms():
+    with pytest.raises(BadValue, match="l3"):
+        ThreatModel("l3", 0.1)
