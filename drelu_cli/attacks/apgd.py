@@ -215,18 +215,16 @@ class Apgd:
     def _moved(self, rows: Rows) -> Rows:
         """P(x + a (P(x + s g) - x) + (1 - a)(x - x_before)); a = 1 at the first step."""
         x, point, norm = rows["x"], rows["point"], self.threat.norm
-        gradient = rows["gradient"]
-        stride = per_sample(rows["step_size"], point) * steepest(gradient, norm)
+        stride = per_sample(rows["step_size"], point) * steepest(rows["gradient"], norm)
         plain = project(point + stride, x, self.threat)
         weight = torch.where(rows["step"] == 0, 1.0, MOMENTUM).to(point.dtype)
         a = per_sample(weight, point)
         blended = point + (plain - point) * a + (point - rows["before"]) * (1.0 - a)
-        # Linf: what a step does not move, a smaller step along the same sign does not either.
-        stuck = same(plain, point)
+        # Linf: what a step does not move after projection, a smaller step along the same sign
+        # does not either. L2: the same holds before projection (a zero gradient).
+        stuck = same(plain if norm == "linf" else point + stride, point)
         if bool(stuck.any()):
             stuck = stuck & same(point, rows["before"]) & same(point, rows["best"])
-            if norm == "l2":
-                stuck = stuck & ~gradient.flatten(1).any(dim=1)
         state = {name: rows[name] for name in rows if name != "gradient"}
         next_point = project(blended, x, self.threat)
         return {**state, "point": next_point, "before": point, "stuck": stuck}

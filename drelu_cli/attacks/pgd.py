@@ -109,9 +109,10 @@ class Ascent:
         look = forward if bool(last.all()) else forward_backward
         seen = look(self.model, point, rows["y"], self.loss)
         better = seen.wrong | (seen.loss > rows["loss"])
-        moved = point + self.step_size * steepest(seen.gradient, self.threat.norm)
-        moved = project(moved, x, self.threat)
-        repeats = same(moved, point) | (same(moved, rows["before"]) & (rows["step"] > 0))
+        stepped = point + self.step_size * steepest(seen.gradient, self.threat.norm)
+        moved = project(stepped, x, self.threat)
+        # Without a step, too: projecting a point of a small L2 ball again can round it elsewhere.
+        repeats = same(stepped, point) | same(moved, point) | same(moved, rows["before"])
         return {
             **rows,
             "best": choose(better, point, rows["best"]),

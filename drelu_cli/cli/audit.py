@@ -42,7 +42,8 @@ def audit(
 
     output = Output("audit", json=json)
     report = run(table, claims=claims, fail_on=tuple(fail_on or ()), out=out)
-    output.human(report.render().rstrip("\n"))
+    width = min(100, output.people.width)  # longer lines are hard to read
+    output.human(report.render(width=width).rstrip("\n"))
     if out is not None:
         output.human(f"written: {out}")
     output.document(report.document)

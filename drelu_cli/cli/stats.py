@@ -95,7 +95,8 @@ def stats(
         plot=plot,
         out=out,
     )
-    output.human(report.render().rstrip("\n"))
+    width = min(100, output.people.width)  # longer lines are hard to read
+    output.human(report.render(width=width).rstrip("\n"))
     for written in (plot, out):
         if written is not None:
             output.human(f"written: {written}")

@@ -295,7 +295,7 @@ def with_field(mapping: Mapping[str, Any], field: str, value: Any) -> dict[str, 
         RecipeError: a phase that does not exist.
     """
     first, _, rest = field.partition(".")
-    if first != "phase":
+    if first != "phase" or not rest:
         return merged(mapping, nested(field, value))
     number, _, inner = rest.partition(".")
     phases = [dict(phase) for phase in mapping.get("phase", [{}])]

@@ -13,7 +13,12 @@ if TYPE_CHECKING:
 
 
 def stats_document(
-    comparison: Comparison, *, source: str, conclusion: list[str], warnings: list[str]
+    comparison: Comparison,
+    *,
+    source: str,
+    conclusion: list[str],
+    warnings: list[str],
+    notes: list[str] | None = None,
 ) -> dict[str, Any]:
     """Everything below the keys drelu, command and schema."""
     blocks = comparison.blocks
@@ -52,6 +57,7 @@ def stats_document(
         "underpowered": comparison.underpowered,
         "conclusion": conclusion,
         "warnings": warnings,
+        "notes": notes or [],
     }
 
 

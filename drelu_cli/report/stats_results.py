@@ -17,11 +17,16 @@ NAMED_AT_MOST = 8  # missing blocks named in the text; the JSON document names a
 
 
 def results_sections(
-    comparison: Comparison, *, source: str, conclusion: Sequence[str], warnings: Sequence[str]
+    comparison: Comparison,
+    *,
+    source: str,
+    conclusion: Sequence[str],
+    warnings: Sequence[str],
+    notes: Sequence[str] = (),
 ) -> list[Section]:
     """The report in the order of a results section."""
     return [
-        _compared(comparison, source, warnings),
+        _compared(comparison, source, warnings, notes),
         _treatments(comparison),
         _tests(comparison),
         _diagram(comparison),
@@ -45,7 +50,9 @@ def value_text(value: float | None) -> str:
     return "infinite" if math.isinf(value) else f"{value:.4f}"
 
 
-def _compared(comparison: Comparison, source: str, warnings: Sequence[str]) -> Section:
+def _compared(
+    comparison: Comparison, source: str, warnings: Sequence[str], notes: Sequence[str]
+) -> Section:
     blocks = comparison.blocks
     unit = "network x attack column (cell)" if blocks.unit == "cell" else "network"
     columns = ", ".join(dict.fromkeys(blocks.columns))
@@ -64,6 +71,7 @@ def _compared(comparison: Comparison, source: str, warnings: Sequence[str]) -> S
         more = len(blocks.missing) - NAMED_AT_MOST
         tail = f"; and {more} more, all in --json" if more > 0 else ""
         paragraphs.append(f"{len(blocks.missing)} block(s) left out: {named}{tail}.")
+    paragraphs += [f"Note: {note}." for note in notes]
     paragraphs += [f"Warning: {warning}." for warning in warnings]
     return Section("What was compared", tuple(paragraphs))
 
@@ -72,6 +80,8 @@ def _independence(comparison: Comparison) -> str:
     found = comparison.dependence
     if found.n_blocks == found.n_networks:
         return "Each block is a network of its own."
+    if found.n_networks == 1:
+        return "All blocks are repeated measurements of one network: worth 1 independent block."
     icc = "undefined" if found.icc is None else f"{found.icc:.2f}"
     text = (
         f"Blocks of one network: intraclass correlation of the treatment effects {icc}, so "

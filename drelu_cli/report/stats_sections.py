@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from drelu_cli.core.errors import BadValue
@@ -59,13 +60,22 @@ class Section:
     verbatim: tuple[str, ...] = field(default=())
 
 
-def render_sections(sections: Sequence[Section], suffix: str) -> str:
+def render_sections(sections: Sequence[Section], suffix: str, *, width: int = WIDTH) -> str:
     """The report in the form of a file with `suffix`: `.txt`, `.md` or `.tex`.
+
+    Args:
+        sections: the report.
+        suffix: the form.
+        width: of plain text, in characters.
 
     Raises:
         BadValue: another suffix.
     """
-    forms = {".txt": as_text, ".md": as_markdown, ".tex": as_latex}
+    forms: dict[str, Callable[[Section], str]] = {
+        ".txt": partial(as_text, width=width),
+        ".md": as_markdown,
+        ".tex": as_latex,
+    }
     if suffix not in forms:
         raise BadValue(
             f"reports cannot be written as '{suffix}'", hint=f"known: {', '.join(FORMATS)}"
@@ -85,14 +95,14 @@ def check_suffix(path: Path | None, known: Sequence[str], what: str) -> None:
         )
 
 
-def as_text(section: Section) -> str:
-    """For a terminal or a pipe: plain, at most 100 columns; wider tables become lists."""
+def as_text(section: Section, *, width: int = WIDTH) -> str:
+    """For a terminal or a pipe: plain, at most `width` columns; wider tables become lists."""
     lines = [section.title, "-" * len(section.title)]
     for paragraph in section.paragraphs:
-        lines += textwrap.wrap(paragraph, WIDTH, break_on_hyphens=False) or [""]
+        lines += textwrap.wrap(paragraph, width, break_on_hyphens=False) or [""]
     if section.grid is not None:
         table = _aligned(section.grid)
-        lines += table if max(map(len, table)) <= WIDTH else _listed(section.grid)
+        lines += table if max(map(len, table)) <= width else _listed(section.grid, width)
     lines += section.verbatim
     return "\n".join([*lines, ""])
 
@@ -143,7 +153,7 @@ def latex_escape(text: str) -> str:
     return "".join(_LATEX.get(character, character) for character in text)
 
 
-def _listed(grid: Grid) -> list[str]:
+def _listed(grid: Grid, width: int) -> list[str]:
     """One wrapped item per row; a number is never cut short."""
     lines = []
     for row in grid.rows:
@@ -151,8 +161,9 @@ def _listed(grid: Grid) -> list[str]:
             text = ": ".join(row[i] for i in grid.brief)
         else:
             named = zip(grid.headers[1:], row[1:], strict=True)
-            text = f"{row[0]}: " + "; ".join(f"{name} {value}" for name, value in named)
-        lines += textwrap.wrap(f"- {text}", WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+            filled = [f"{name} {value}".strip() for name, value in named if value]
+            text = f"{row[0].strip()}: " + "; ".join(filled)
+        lines += textwrap.wrap(f"- {text}", width, subsequent_indent="  ", break_on_hyphens=False)
     return lines
 
 

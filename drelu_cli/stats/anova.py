@@ -105,6 +105,8 @@ def repeated_measures_anova(
 def greenhouse_geisser(values: FloatArray) -> float | None:
     """The sphericity factor of (N, k) values: 1 / (k - 1) .. 1; None for constant differences."""
     k = values.shape[1]
+    if k == 2:
+        return 1.0  # one contrast is always spherical
     covariance: FloatArray = np.atleast_2d(np.cov(values, rowvar=False))
     centred = (
         covariance

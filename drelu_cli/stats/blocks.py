@@ -85,7 +85,8 @@ def cells(frame: pd.DataFrame, columns: str = "all") -> Blocks:
     )
     matrix = tidy(wide.to_numpy(dtype=np.float64))
     whole: npt.NDArray[np.bool_] = np.asarray(~np.isnan(matrix).any(axis=1))
-    label = [_label(key, keys, frame) for key in order]
+    several = "table" in keys and chosen["table"].nunique() > 1
+    label = [_label(key, keys, several) for key in order]
     missing = tuple(
         MissingBlock(label[i], tuple(np.asarray(treatments)[np.isnan(matrix[i])].tolist()))
         for i in np.flatnonzero(~whole)
@@ -201,9 +202,8 @@ def _as_index(order: list[tuple[object, ...]], keys: list[str]) -> pd.MultiIndex
     return pd.MultiIndex.from_tuples(order, names=keys)
 
 
-def _label(key: tuple[object, ...], keys: list[str], frame: pd.DataFrame) -> str:
+def _label(key: tuple[object, ...], keys: list[str], several: bool) -> str:
     """`CIFAR10 / Dense / fgsm`; the table only where there are several."""
-    several = "table" in keys and frame["table"].nunique() > 1
     parts = [str(part) for name, part in zip(keys, key, strict=True) if name != "table" or several]
     return " / ".join(part for part in parts if part)
 

@@ -31,6 +31,11 @@ def _unit(comparison: Comparison) -> str:
         return f"The {found.n_blocks} blocks are networks; the tests generalise over networks."
     if found.n_networks == found.n_blocks:
         return f"Each of the {found.n_blocks} blocks is a network of its own."
+    if found.n_networks == 1:
+        return (
+            f"All {found.n_blocks} blocks are columns of one network, "
+            f"{comparison.blocks.networks[0]}: the tests say nothing about other networks."
+        )
     opening = (
         f"The {found.n_blocks} blocks are attack columns of {found.n_networks} network(s), "
         "repeated measurements"

@@ -20,9 +20,11 @@ class Dependence:
     Attributes:
         n_blocks: complete blocks.
         n_networks: networks (data set x model) that they come from.
-        icc: intraclass correlation of the treatment effects of blocks of one network, averaged
-            over all treatment contrasts; None where each network has one block.
-        effective_by_icc: blocks / (1 + (m - 1) icc), Kish's design effect.
+        icc: intraclass correlation of the treatment effects of blocks of one network, pooled
+            over all treatment contrasts; None where each network has one block, or there is
+            one network.
+        effective_by_icc: blocks / (1 + (m - 1) icc), Kish's design effect; 1 for one network,
+            whose columns can say nothing about other networks.
         column_correlation: (lowest, highest) correlation between two columns over all rows
             (network x treatment); None with fewer than 2 columns or 3 rows.
         effective_by_columns: networks x effective number of columns, the latter from the
@@ -66,15 +68,15 @@ def dependence(
     distinct = len(set(networks))
     icc = intraclass_correlation(_contrasts(values), networks)
     size = _mean_cluster_size(networks)
-    by_icc = n if icc is None else n / (1 + (size - 1) * max(icc, 0.0))
-    table = _by_column(values, networks, columns)
+    by_icc = float(n) if icc is None else n / (1 + (size - 1) * max(icc, 0.0))
+    table = _by_column(values, networks, columns) if distinct > 1 else None
     span, effective_columns = None, None
     if table is not None:
         correlation: FloatArray = np.asarray(np.corrcoef(table, rowvar=False))
         off = correlation[np.triu_indices(len(correlation), 1)]
         span = (float(off.min()), float(off.max()))
         effective_columns = distinct * participation_ratio(correlation)
-    return Dependence(n, distinct, icc, float(by_icc), span, effective_columns)
+    return Dependence(n, distinct, icc, 1.0 if distinct == 1 else by_icc, span, effective_columns)
 
 
 def intraclass_correlation(values: FloatArray, clusters: tuple[str, ...]) -> float | None:

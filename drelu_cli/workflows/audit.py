@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from drelu_cli.core.errors import BadValue, DataError, UnknownName
 from drelu_cli.published import is_published
 from drelu_cli.report.audit import audit_document, audit_sections
-from drelu_cli.report.stats_sections import FORMATS, check_suffix, render_sections
+from drelu_cli.report.stats_sections import FORMATS, WIDTH, check_suffix, render_sections
 from drelu_cli.stats.audit import AUDIT_RULES
 from drelu_cli.stats.audit.findings import Finding, NotChecked, prepare
 from drelu_cli.stats.blocks import cells
@@ -51,12 +51,12 @@ class AuditReport:
             self.source, self.cells, self.findings, self.counts, self.not_checked, self.claims
         )
 
-    def render(self, suffix: str = ".txt") -> str:
-        """The report as `.txt`, `.md` or `.tex`."""
+    def render(self, suffix: str = ".txt", *, width: int = WIDTH) -> str:
+        """The report as `.txt` (at most `width` characters wide), `.md` or `.tex`."""
         sections = audit_sections(
             self.source, self.cells, self.findings, self.counts, self.not_checked, self.claims
         )
-        return render_sections(sections, suffix)
+        return render_sections(sections, suffix, width=width)
 
 
 def audit(

@@ -35,7 +35,7 @@ def evaluated_frame(
     """
     everything = accuracy_frame(store, where=dict(where))
     everything = _chosen(everything, attack_seed, models)
-    if not len(everything):
+    if not (everything["attack"] != "clean").any():
         raise UnknownName(
             "there are no stored results that fit",
             hint="drelu attack runs the attacks; drelu list shows what is stored",
@@ -43,6 +43,8 @@ def evaluated_frame(
     parts, notes = [], []
     for dataset, stored in everything.groupby("dataset", sort=False):
         attacked = stored[stored["attack"] != "clean"]
+        if attacked.empty:
+            continue
         size = samples or int(attacked["n_samples"].mode().max())
         found = accuracy_frame(store, samples=size, where={**where, "dataset": str(dataset)})
         found = _chosen(found, attack_seed, models)

@@ -13,7 +13,7 @@ from drelu_cli.report.diagram import PLOT_FORMATS, plot_diagram
 from drelu_cli.report.stats_document import stats_document
 from drelu_cli.report.stats_outcomes import outcome_sections
 from drelu_cli.report.stats_results import results_sections
-from drelu_cli.report.stats_sections import FORMATS, Section, check_suffix, render_sections
+from drelu_cli.report.stats_sections import FORMATS, WIDTH, Section, check_suffix, render_sections
 from drelu_cli.stats.blocks import Blocks, cells, networks, resolve_unit
 from drelu_cli.stats.comparison import ROPE, Comparison, compare_treatments
 from drelu_cli.stats.conclusion import conclusions
@@ -31,7 +31,8 @@ class StatsReport:
         comparison: every test.
         source: `published:tableN`, a file or the store.
         conclusion: sentences that the tests allow.
-        warnings: what a reader must know, each with its name in front.
+        warnings: what forbids a conclusion, each with its name in front.
+        notes: where the numbers are from and what was left out.
         outcomes: intervals and McNemar tests on per-sample outcomes; None without a store.
     """
 
@@ -39,6 +40,7 @@ class StatsReport:
     source: str
     conclusion: tuple[str, ...]
     warnings: tuple[str, ...]
+    notes: tuple[str, ...] = ()
     outcomes: Mapping[str, list[dict[str, Any]]] | None = None
 
     @property
@@ -49,6 +51,7 @@ class StatsReport:
             source=self.source,
             conclusion=list(self.conclusion),
             warnings=list(self.warnings),
+            notes=list(self.notes),
         )
         return found if self.outcomes is None else {**found, "outcomes": dict(self.outcomes)}
 
@@ -60,14 +63,15 @@ class StatsReport:
             source=self.source,
             conclusion=self.conclusion,
             warnings=self.warnings,
+            notes=self.notes,
         )
         if self.outcomes is None:
             return sections
         return [*sections[:-1], *outcome_sections(self.outcomes), sections[-1]]
 
-    def render(self, suffix: str = ".txt") -> str:
-        """The report as `.txt`, `.md` or `.tex`."""
-        return render_sections(self.sections, suffix)
+    def render(self, suffix: str = ".txt", *, width: int = WIDTH) -> str:
+        """The report as `.txt` (at most `width` characters wide), `.md` or `.tex`."""
+        return render_sections(self.sections, suffix, width=width)
 
 
 def stats(
@@ -126,7 +130,8 @@ def stats(
         comparison=comparison,
         source=found.name,
         conclusion=tuple(conclusions(comparison)),
-        warnings=tuple(note for note in (*found.notes, warning) if note),
+        warnings=(warning,) if warning else (),
+        notes=found.notes,
         outcomes=found.outcomes,
     )
     _write(report, plot, out)

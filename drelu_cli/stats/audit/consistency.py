@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from drelu_cli.stats.audit.findings import Finding, NotChecked, finding, need_attacks
+from drelu_cli.stats.audit.findings import Finding, NotChecked, finding, grouped, need_attacks
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,8 +28,8 @@ def same_configuration_differs(frame: pd.DataFrame) -> list[Finding]:
         raise NotChecked("there is only one table")
     keys = [key for key in ("dataset", "model", "training", "data") if key in frame.columns]
     found = []
-    for _, group in frame[frame["attack"] == "clean"].groupby(keys, sort=False):
-        for one, other in combinations(group.to_dict("records"), 2):
+    for group in grouped(frame[frame["attack"] == "clean"], keys):
+        for one, other in combinations(group, 2):
             if one["table"] == other["table"] or one["accuracy"] == other["accuracy"]:
                 continue
             found.append(

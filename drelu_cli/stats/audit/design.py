@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from drelu_cli.core.errors import BadValue, DataError
-from drelu_cli.stats.audit.findings import Finding, NotChecked, finding
+from drelu_cli.stats.audit.findings import REQUIRED, Finding, NotChecked, finding
 from drelu_cli.stats.blocks import Blocks, cells, networks
 from drelu_cli.stats.dependence import dependence
 from drelu_cli.stats.pairwise import smallest_signed_rank_p
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ALPHA = 0.05
+NEEDED = ("table", *REQUIRED)
 
 
 def correlated_blocks(frame: pd.DataFrame) -> list[Finding]:
@@ -79,7 +80,8 @@ def _tables(frame: pd.DataFrame) -> list[tuple[Blocks, int | str]]:
     ready: list[tuple[Blocks, int | str]] = []
     for name, table in frame.groupby("table", sort=False):
         try:
-            ready.append((cells(table), name if isinstance(name, str) else int(str(name))))
+            blocks = cells(table[list(NEEDED)])
+            ready.append((blocks, name if isinstance(name, str) else int(str(name))))
         except (BadValue, DataError) as reason:
             problem = reason.message
     if not ready:

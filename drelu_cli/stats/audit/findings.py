@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -127,6 +127,19 @@ def prepare(frame: pd.DataFrame, *, name: str) -> pd.DataFrame:
         ready["table"] = name
     ready["attack"] = ready["attack"].str.lower().str.replace("-", "_", regex=False)
     return ready
+
+
+def grouped(frame: pd.DataFrame, keys: Sequence[str]) -> list[list[dict[str, Any]]]:
+    """Records that agree in `keys`, in order of appearance.
+
+    Plain lists: a table has hundreds of blocks of a few cells, where pandas' groups cost most of
+    an audit's time.
+    """
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for record in frame.to_dict("records"):
+        named = {str(key): value for key, value in record.items()}
+        groups.setdefault(tuple(named[key] for key in keys), []).append(named)
+    return list(groups.values())
 
 
 def rows_by_attack(frame: pd.DataFrame) -> pd.DataFrame:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from drelu_cli.stats.audit.findings import BLOCK, Finding, finding, need
+from drelu_cli.stats.audit.findings import BLOCK, Finding, finding, grouped, need
+from drelu_cli.stats.distributions import FloatArray
 from drelu_cli.stats.ranking import block_ranks, tidy
 
 if TYPE_CHECKING:
@@ -21,22 +23,21 @@ def rank_mismatch(frame: pd.DataFrame) -> list[Finding]:
     """
     need(frame, "printed_rank")
     found = []
-    for _, block in frame.dropna(subset=["printed_rank"]).groupby(list(BLOCK), sort=False):
-        values = tidy(block["accuracy"].to_numpy(dtype=np.float64))
-        means = block_ranks(values[None, :])[0]
-        for place, own, mean in zip(block.to_dict("records"), values, means, strict=True):
+    for block in grouped(frame.dropna(subset=["printed_rank"]), BLOCK):
+        values, means = _values_and_ranks(block)
+        for cell, own, mean in zip(block, values, means, strict=True):
             first, last = 1 + int((values > own).sum()), int((values >= own).sum())
-            if first <= place["printed_rank"] <= last:
+            if first <= cell["printed_rank"] <= last:
                 continue
             allowed = f"{first}" if first == last else f"{first} to {last}"
             found.append(
                 finding(
                     "rank-mismatch",
                     "error",
-                    place,
-                    f"printed rank {place['printed_rank']:g}, but {own:.2f} % has rank {allowed} "
+                    cell,
+                    f"printed rank {cell['printed_rank']:g}, but {own:.2f} % has rank {allowed} "
                     "in its block",
-                    printed=place["printed_rank"],
+                    printed=cell["printed_rank"],
                     recomputed=mean,
                 )
             )
@@ -50,30 +51,31 @@ def tie_printed_as_order(frame: pd.DataFrame) -> list[Finding]:
     """
     need(frame, "printed_rank")
     found = []
-    for _, block in frame.dropna(subset=["printed_rank"]).groupby(list(BLOCK), sort=False):
-        keyed = block.assign(value=tidy(block["accuracy"].to_numpy(dtype=np.float64)))
-        for value, tied in keyed.groupby("value", sort=False):
-            ranks = tied["printed_rank"]
-            if ranks.nunique() < 2:
+    for block in grouped(frame.dropna(subset=["printed_rank"]), BLOCK):
+        values, means = _values_and_ranks(block)
+        for value in dict.fromkeys(values.tolist()):
+            tied = [cell for cell, own in zip(block, values, strict=True) if own == value]
+            if len({cell["printed_rank"] for cell in tied}) < 2:
                 continue
-            names = " and ".join(tied["training"])
-            place = {key: tied.iloc[0][key] for key in (*BLOCK, "training")}
-            mean = float(
-                block_ranks(keyed["value"].to_numpy(dtype=np.float64)[None, :])[0][
-                    (keyed["value"] == value).to_numpy()
-                ][0]
-            )
+            mean = float(means[values == value][0])
+            names = " and ".join(str(cell["training"]) for cell in tied)
+            printed = " and ".join(f"{cell['printed_rank']:g}" for cell in tied)
             found.append(
                 finding(
                     "tie-printed-as-order",
                     "warning",
-                    place,
-                    f"{names} are both {value:.2f} % but have ranks "
-                    f"{' and '.join(f'{rank:g}' for rank in ranks)}; a tie is an average rank, "
-                    f"here {mean:g}",
-                    printed=float(ranks.iloc[0]),
+                    tied[0],
+                    f"{names} are both {value:.2f} % but have ranks {printed}; a tie is an "
+                    f"average rank, here {mean:g}",
+                    printed=tied[0]["printed_rank"],
                     recomputed=mean,
                 )
             )
             break
     return found
+
+
+def _values_and_ranks(block: Sequence[Mapping[str, Any]]) -> tuple[FloatArray, FloatArray]:
+    """Accuracies of a block without float noise, and the ranks they have."""
+    values = tidy(np.array([cell["accuracy"] for cell in block], dtype=np.float64))
+    return values, block_ranks(values[None, :])[0]

@@ -1,0 +1,123 @@
+"""kill -9 at any moment loses no finished epoch and no finished result."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from drelu_cli.models.checkpoints import read_weights
+from drelu_cli.store.connect import open_store
+
+TRAIN = """
+import sys, os, signal
+from pathlib import Path
+from drelu_cli.workflows.context import Context
+from drelu_cli.workflows.train import train
+
+limit = int(sys.argv[2])
+
+def progress(kind, fields):
+    if kind == "epoch":
+        print("epoch", fields["done"], flush=True)
+        if fields["done"] == limit:
+            os.kill(os.getpid(), signal.SIGKILL)
+    if kind == "note":
+        print("note", fields["text"], flush=True)
+
+options = [("train.epochs", 4), ("scheme", "at"), ("data.train_samples", 200)]
+report = train(options=options, context=Context(Path(sys.argv[1]), device="cpu", progress=progress))
+print("done", report.record.key, report.reused, flush=True)
+"""
+
+
+def trained(store, limit=0):
+    return subprocess.run(
+        [sys.executable, "-c", TRAIN, str(store), str(limit)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def weights(store):
+    with open_store(store, create=False) as opened:
+        (record,) = opened.models()
+        state, _ = read_weights(opened.model_dir(record.key) / "weights.safetensors")
+        history = (opened.model_dir(record.key) / "history.csv").read_text().splitlines()
+    return record, state, history
+
+
+def test_a_killed_training_resumes_and_ends_the_same(tmp_path):
+    whole = trained(tmp_path / "whole")
+    assert whole.returncode == 0, whole.stderr
+    first = trained(tmp_path / "killed", limit=3)
+    assert first.returncode == -signal.SIGKILL
+    second = trained(tmp_path / "killed", limit=7)  # in the second phase, madry
+    assert second.returncode == -signal.SIGKILL
+    assert "resumed after epoch 3" in second.stdout
+    assert "\nepoch 3\n" not in second.stdout
+    assert "\nepoch 4\n" in second.stdout
+    last = trained(tmp_path / "killed")
+    assert last.returncode == 0, last.stderr
+    assert "resumed after epoch 7" in last.stdout
+    expected, found = weights(tmp_path / "whole"), weights(tmp_path / "killed")
+    assert expected[0].weights_digest == found[0].weights_digest
+    assert expected[0].key == found[0].key
+    for name, value in expected[1].items():
+        assert value.equal(found[1][name]), name
+    assert len(expected[2]) == len(found[2])
+    assert not list((tmp_path / "killed").rglob("resume.pt"))
+
+
+def test_two_processes_train_the_same_recipe_once(tmp_path):
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", TRAIN, str(tmp_path / "runs"), "0"],
+            stdout=subprocess.PIPE, text=True,
+        )
+        for _ in range(2)
+    ]  # fmt: skip
+    outputs = [process.communicate(timeout=120)[0] for process in processes]
+    assert all(process.returncode == 0 for process in processes)
+    reused = sorted(output.split()[-1] for output in outputs)
+    assert reused == ["False", "True"]
+    assert sum("epoch 1\n" in output for output in outputs) == 1
+
+
+@pytest.mark.slow
+def test_a_sweep_killed_at_any_moment_ends_with_the_same_table(tmp_path):
+    """Kills at five moments; then the table equals the undisturbed one, nothing is trained twice."""
+    import json
+
+    command = [sys.executable, "-m", "drelu_cli", "sweep", "smoke", "--seed", "0", "--json"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+    def ran(store, kill_after=None):
+        process = subprocess.Popen(
+            [*command, "--store", str(store)],
+            env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        )  # fmt: skip
+        if kill_after is not None:
+            time.sleep(kill_after)
+            process.kill()
+        return process.communicate()[0]
+
+    whole = json.loads(ran(tmp_path / "whole"))
+    for moment in (3.0, 4.0, 4.5, 5.5, 7.0):
+        ran(tmp_path / "killed", kill_after=moment)
+    final = json.loads(ran(tmp_path / "killed"))
+    trainings = final["trainings"]
+    assert trainings["done"] + trainings["reused"] == whole["trainings"]["planned"]
+    assert final["failures"] == []
+    for name in ("whole", "killed"):
+        with open_store(tmp_path / name, create=False) as store:
+            assert store.check() > 0
+    assert outcomes(tmp_path / "whole") == outcomes(tmp_path / "killed")
+
+
+def outcomes(root: Path):
+    with open_store(root, create=False) as store:
+        # NaN differs from itself: outcomes compare by their text.
+        return {one.key: str(store.outcomes(one.key)) for one in store.evaluations()}
