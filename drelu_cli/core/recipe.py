@@ -7,23 +7,20 @@ checks them when it is bound.
 
 from __future__ import annotations
 
-import itertools
-import tomllib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from drelu_cli.core.digest import digest_of
 from drelu_cli.core.errors import DreluError, RecipeError, UnknownName
-from drelu_cli.core.quantities import parse_eps_list, parse_part
+from drelu_cli.core.grid import spelled_out
+from drelu_cli.core.quantities import parse_eps_list
 from drelu_cli.core.records import Norm
 
 Placement = Literal["head", "stem", "all"]
 Preset = Literal["fast", "paper", "tiny"]
 
-# Sections that may be written as a part: activation = "drelu:cap=5".
-_PARTS = {"model": "name", "activation": "name"}
 # Fields of [train] that only fill in phases: the phases carry them into the key.
 _PHASE_DEFAULTS = ("epochs", "lr", "cap_lr")
 
@@ -183,7 +180,7 @@ class Recipe(Section):
             RecipeError: unknown key or wrong type; names file, key, expected and got.
         """
         try:
-            return cls.model_validate(_spelled_out(mapping))
+            return cls.model_validate(spelled_out(mapping))
         except ValidationError as problem:
             raise _recipe_error(problem, where) from None
         except DreluError as problem:
@@ -208,19 +205,6 @@ def _without_none(value: Any) -> Any:
     if isinstance(value, list):
         return [_without_none(item) for item in value]
     return value
-
-
-def _spelled_out(mapping: Mapping[str, Any]) -> dict[str, Any]:
-    """`activation = "drelu:cap=5"` and `scheme = "trades:beta=6"` as the sections they mean."""
-    out = dict(mapping)
-    for section, field in _PARTS.items():
-        if isinstance(out.get(section), str):
-            name, options = parse_part(out[section])
-            out[section] = {field: name, **options}
-    if "scheme" in out:
-        name, options = parse_part(str(out.pop("scheme")))
-        out["phase"] = [{"scheme": name, **options}]
-    return out
 
 
 def _recipe_error(problem: ValidationError, where: str) -> RecipeError:
@@ -249,84 +233,3 @@ def _known_keys(path: Sequence[str]) -> list[str]:
         field = model.model_fields.get(piece)
         model = {"phase": Phase}.get(piece, field.annotation if field else Recipe)
     return [info.alias or name for name, info in model.model_fields.items()]
-
-
-def parse_toml(text: str, *, where: str) -> dict[str, Any]:
-    """The mapping in a TOML document.
-
-    Raises:
-        RecipeError: not TOML; names file, line and column.
-    """
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as problem:
-        raise RecipeError(f"{where} is not TOML: {problem}") from None
-
-
-def merged(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
-    """`high` over `low`, table by table; lists and values are replaced whole.
-
-    A part that changes its name drops the options of the part it replaces.
-    """
-    out = dict(low)
-    for key, value in _spelled_out(high).items():
-        below = out.get(key)
-        if isinstance(value, Mapping) and isinstance(below, Mapping):
-            if key in _PARTS and value.get("name", below.get("name")) != below.get("name"):
-                kept = {"placement": below["placement"]} if "placement" in below else {}
-                out[key] = {**kept, **value}
-            else:
-                out[key] = merged(below, value)
-        else:
-            out[key] = value
-    return out
-
-
-def nested(field: str, value: Any) -> dict[str, Any]:
-    """`{"penalty": {"lambda": 1}}` from `penalty.lambda`, 1."""
-    first, dot, rest = field.partition(".")
-    return {first: nested(rest, value) if dot else value}
-
-
-def with_field(mapping: Mapping[str, Any], field: str, value: Any) -> dict[str, Any]:
-    """`mapping` with one dotted field set; `phase.1.epochs` counts phases from 0.
-
-    Raises:
-        RecipeError: a phase that does not exist.
-    """
-    first, _, rest = field.partition(".")
-    if first != "phase" or not rest:
-        return merged(mapping, nested(field, value))
-    number, _, inner = rest.partition(".")
-    phases = [dict(phase) for phase in mapping.get("phase", [{}])]
-    if not number.isdigit() or int(number) >= len(phases) or not inner:
-        raise RecipeError(
-            f"'{field}' names no phase field", hint=f"phase.0.epochs to phase.{len(phases) - 1}..."
-        )
-    phases[int(number)] = merged(phases[int(number)], nested(inner, value))
-    return {**mapping, "phase": phases}
-
-
-def expanded(
-    mapping: Mapping[str, Any], grid: Mapping[str, Sequence[Any]]
-) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    """Every member of the cartesian product: (its mapping, its coordinates).
-
-    An axis is a dotted field with a list of values; where a value is a table, it sets the
-    dotted fields it names, and the axis' own name is free.
-
-    Raises:
-        RecipeError: an axis that is no list, or an empty one.
-    """
-    for axis, values in grid.items():
-        if not isinstance(values, list | tuple) or not values:
-            raise RecipeError(f"grid: '{axis}' must be a list with at least one value")
-    for member in itertools.product(*grid.values()):
-        out: dict[str, Any] = dict(mapping)
-        coordinates: dict[str, Any] = {}
-        for axis, value in zip(grid, member, strict=True):
-            fields = value if isinstance(value, Mapping) else {axis: value}
-            for field, content in fields.items():
-                out = with_field(out, field, content)
-                coordinates[field] = content
-        yield out, coordinates

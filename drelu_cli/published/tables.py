@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import tomllib
 from functools import cache
 from importlib.resources import files
@@ -37,7 +38,12 @@ def table_numbers(name: str) -> list[int]:
     if name == f"{PREFIX}all":
         return numbers
     if name not in table_names():
-        raise UnknownName.among("published table", name, [*table_names(), f"{PREFIX}all"])
+        near = difflib.get_close_matches(name, table_names(), n=1)
+        raise UnknownName(
+            f"unknown published table '{name}'",
+            hint=(f"did you mean {near[0]}? " if near else "")
+            + f"known: {table_names()[0]} .. {table_names()[-1]}, {PREFIX}all",
+        )
     return [int(name.removeprefix(f"{PREFIX}table"))]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from drelu_cli.core.errors import UnknownName
-from drelu_cli.core.recipe import merged
+from drelu_cli.core.grid import merged
 from drelu_cli.data.facts import facts
 
 DEFAULT_PRESET = "fast"

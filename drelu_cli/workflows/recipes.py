@@ -11,7 +11,8 @@ from typing import Any
 
 import drelu_cli
 from drelu_cli.core.errors import RecipeError, UnknownName
-from drelu_cli.core.recipe import Recipe, expanded, merged, parse_toml, with_field
+from drelu_cli.core.grid import expanded, merged, parse_toml, with_field
+from drelu_cli.core.recipe import Recipe
 from drelu_cli.workflows.presets import (
     TINY_SINGLE_AXES,
     check_preset,

@@ -7,7 +7,7 @@ from typing import Any
 
 import tomli_w
 
-from drelu_cli.core.recipe import parse_toml
+from drelu_cli.core.grid import parse_toml
 from drelu_cli.workflows.presets import DEFAULT_PRESET
 from drelu_cli.workflows.recipes import members, read_source
 

@@ -4,6 +4,7 @@ import csv
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -122,7 +123,7 @@ def test_more_samples_extend_fewer(drelu):
     shares = [d["evaluations"][0]["attacks"][0]["robust_accuracy"] for d in (few, again)]
     assert shares[0] == shares[1]
     drelu("export", "--out", "outcomes.csv")
-    with open("outcomes.csv") as file:
+    with Path("outcomes.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 2 * 30
     assert len({(row["evaluation"], row["sample"]) for row in rows}) == 60

@@ -3,7 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drelu_cli.core.errors import RecipeError
-from drelu_cli.core.recipe import Recipe, expanded, merged, nested, parse_toml, with_field
+from drelu_cli.core.grid import expanded, merged, nested, parse_toml, with_field
+from drelu_cli.core.recipe import Recipe
 
 names = st.sampled_from(["drelu", "relu", "srelu"])
 positive = st.floats(min_value=1e-6, max_value=100, allow_nan=False)

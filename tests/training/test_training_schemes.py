@@ -110,7 +110,8 @@ def test_points_stay_inside_ball_and_box(net, batch):
     points = linf_pgd(
         net, x, stream, lambda z: F.cross_entropy(z, y), eps=EPS, steps=5, rel_step=0.25
     )
-    assert points.min() >= 0 and points.max() <= 1
+    assert points.min() >= 0
+    assert points.max() <= 1
     assert (points - x).abs().max() <= EPS + 1e-6
 
 

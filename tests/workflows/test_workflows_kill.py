@@ -88,7 +88,7 @@ def test_two_processes_train_the_same_recipe_once(tmp_path):
 
 @pytest.mark.slow
 def test_a_sweep_killed_at_any_moment_ends_with_the_same_table(tmp_path):
-    """Kills at five moments; then the table equals the undisturbed one, nothing is trained twice."""
+    """Kills at five moments; then the outcomes equal the undisturbed ones."""
     import json
 
     command = [sys.executable, "-m", "drelu_cli", "sweep", "smoke", "--seed", "0", "--json"]
