@@ -68,6 +68,11 @@ class Outcome:
     forwards: int
     backwards: int
 
+    @property
+    def clean_wrong(self) -> bool:
+        """Misclassified before any attack: stored as broken at distance 0 without a pass."""
+        return self.state is State.BROKEN and self.distance == 0 and self.forwards == 0
+
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:

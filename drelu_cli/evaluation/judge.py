@@ -24,10 +24,8 @@ def predict(model: nn.Module, x: Tensor) -> Tensor:
     with torch.no_grad():
         for part in torch.split(x, _BATCH):
             logits = model(part)
-            # torch.argmax promises no order on ties: the weights K .. 1 make the first one win.
-            peak = logits == logits.amax(dim=1, keepdim=True)
-            weight = torch.arange(logits.shape[1], 0, -1, device=logits.device)
-            first = (peak * weight).argmax(dim=1)
+            # torch.argmax documents the first index on ties.
+            first = logits.argmax(dim=1)
             finite = torch.isfinite(logits).all(dim=1)
             found.append(torch.where(finite, first, torch.full_like(first, -1)))
     return torch.cat(found) if found else torch.empty(0, dtype=torch.int64, device=x.device)

@@ -16,7 +16,8 @@ from drelu_cli.core.recipe import Placement
 from drelu_cli.core.registry import Bound
 from drelu_cli.models import MODELS
 from drelu_cli.models.contract import Normalize, Shape, require, shape_text, stem_of
-from drelu_cli.models.placement import evaluation_mode, fill_everywhere
+from drelu_cli.models.placement import fill_everywhere
+from drelu_cli.runtime.modes import evaluation_mode
 
 
 class Classifier(nn.Sequential):

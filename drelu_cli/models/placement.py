@@ -6,8 +6,7 @@ and other nets call `F.relu`. So the forward pass is traced and its call sites a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -19,6 +18,7 @@ from drelu_cli.activations.contract import Activation, ActivationFactory
 from drelu_cli.activations.plain import ReLU
 from drelu_cli.core.errors import ModelError
 from drelu_cli.models.contract import Shape
+from drelu_cli.runtime.modes import evaluation_mode
 
 _MODULES = (ReLU, nn.ReLU, nn.ReLU6)
 _FUNCTIONS: tuple[Callable[..., Any], ...] = (
@@ -83,18 +83,6 @@ def fill_everywhere(
     traced.delete_all_unused_submodules()
     traced.recompile()
     return traced
-
-
-@contextmanager
-def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Every module in evaluation mode; each gets its own mode back, whatever happens."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 def _traced(model: nn.Module) -> fx.GraphModule:

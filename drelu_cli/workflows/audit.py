@@ -15,7 +15,8 @@ from drelu_cli.report.stats_sections import FORMATS, WIDTH, check_suffix, render
 from drelu_cli.stats.audit import AUDIT_RULES
 from drelu_cli.stats.audit.findings import Finding, NotChecked, prepare
 from drelu_cli.stats.blocks import cells
-from drelu_cli.stats.claims import ClaimResult, check_claims, read_claims
+from drelu_cli.stats.claim_reading import read_claims
+from drelu_cli.stats.claims import ClaimResult, check_claims
 from drelu_cli.workflows.files import write_atomically
 from drelu_cli.workflows.tabular import read_table, select
 

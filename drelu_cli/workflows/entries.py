@@ -95,7 +95,7 @@ def _attack(
     states = [int(outcome.state) for outcome in outcomes]
     own = _share_with_interval(states)
     run = [outcome for outcome in outcomes if outcome.state is not State.NOT_RUN]
-    attacked = [outcome for outcome in run if not _clean_wrong(outcome)]
+    attacked = [outcome for outcome in run if not outcome.clean_wrong]
     distances = [o.distance for o in attacked if o.state is State.BROKEN]
     return {
         "attack": one.task.bound.name,
@@ -120,13 +120,8 @@ def _share_with_interval(states: Sequence[int]) -> dict[str, Any]:
     return {"robust_accuracy": share, "ci95": [low, high]}
 
 
-def _clean_wrong(outcome: Outcome) -> bool:
-    """Misclassified before any attack: broken at distance 0, no pass spent."""
-    return outcome.state is State.BROKEN and outcome.distance == 0 and outcome.forwards == 0
-
-
 def _clean_accuracy(outcomes: Sequence[Outcome]) -> float:
-    return 1.0 - sum(_clean_wrong(outcome) for outcome in outcomes) / len(outcomes)
+    return 1.0 - sum(outcome.clean_wrong for outcome in outcomes) / len(outcomes)
 
 
 def _mean(values: Sequence[int]) -> float:

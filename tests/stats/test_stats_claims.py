@@ -8,7 +8,8 @@ import pytest
 
 from drelu_cli.core.errors import BadValue, UnknownName
 from drelu_cli.published.tables import claims_text, published_table
-from drelu_cli.stats.claims import check_claims, read_claims, rounds_to, truncates_to
+from drelu_cli.stats.claim_reading import read_claims
+from drelu_cli.stats.claims import check_claims, rounds_to, truncates_to
 
 NAMES = ("AT", "TRADES-1", "TRADES-6", "D-ReLU")
 
