@@ -56,7 +56,9 @@ check: $(WITH_CHECKS)
 	$(BIN)/lint-imports
 
 bench: $(INSTALLED)
-	$(BIN)/python benchmarks/start_up.py
+	$(BIN)/python benchmarks/start_up.py > docs/benchmarks.md.new
+	mv docs/benchmarks.md.new docs/benchmarks.md
+	cat docs/benchmarks.md
 
 docs:
 	@test -x .venv-docs/bin/python || $(PYTHON) -m venv .venv-docs

@@ -94,9 +94,9 @@ def _os_hint(problem: OSError) -> str:
 
 def _report(kind: str, message: str, hint: str, code: int, json: bool) -> int:
     console = make_console(stderr=True)
-    console.print(f"error: {message}", markup=False)
+    console.print(f"error: {message}", markup=False, soft_wrap=True)
     if hint:
-        console.print(f"  {hint}", markup=False)
+        console.print(f"  {hint}", markup=False, soft_wrap=True)
     if json:
         sys.stdout.write(json_text({"error": {"type": kind, "message": message, "hint": hint}}))
         sys.stdout.write("\n")
