@@ -11,12 +11,12 @@ sample at margin u is broken within eps if and only if eps > |u| / (dual norm of
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from drelu_cli.attacks.conformance_case import RADIUS, Case, NotConforming
 from drelu_cli.attacks.conformance_models import (
     Constant,
     NanBeyond,
@@ -27,86 +27,17 @@ from drelu_cli.attacks.conformance_models import (
     curved_problem,
     linear_problem,
 )
-from drelu_cli.attacks.contract import AttackResult
 from drelu_cli.attacks.geometry import distance
 from drelu_cli.attacks.losses import misclassified
-from drelu_cli.core.errors import DreluError, InternalError
+from drelu_cli.core.errors import InternalError
 from drelu_cli.core.records import Norm, ThreatModel
 from drelu_cli.core.registry import Bound
 from drelu_cli.runtime.driver import micro_batch
-from drelu_cli.runtime.streams import Stream
 
-TOLERANCE = 1e-6
-RADIUS: dict[Norm, float] = {"linf": 0.05, "l2": 0.3}
 # Points within this share of the radius count as inside: Linf points lie on the surface, up to
 # rounding; L2 points stop short of it by what float32 could round.
 INSIDE: dict[Norm, float] = {"linf": 1 + 1e-9, "l2": 1 - 1e-6}
 IMAGE, FLAT = (1, 6, 6), (30,)
-
-
-class NotConforming(DreluError):
-    """An attack that breaks the contract; the message says how."""
-
-
-@dataclass(frozen=True)
-class Case:
-    """An attack under one norm.
-
-    Attributes:
-        attack: from `ATTACKS.bind(name, **options)`.
-        norm: one that the attack declares.
-        slack: the factor around the closed-form distance within which nothing is asked: a sample
-            must be broken where eps >= slack * distance. Raise it for random search.
-    """
-
-    attack: Bound
-    norm: Norm
-    slack: float = 1.05
-
-    @property
-    def threat(self) -> ThreatModel:
-        """The ball that the checks use."""
-        return ThreatModel(self.norm, RADIUS[self.norm])
-
-    def require(self, condition: object, complaint: str) -> None:
-        """Raises NotConforming with the `complaint` unless `condition` holds."""
-        if not condition:
-            raise NotConforming(
-                f"attack {self.attack.name} {complaint} ({self.norm})",
-                hint="docs/attacks.md states the contract",
-            )
-
-    def run(
-        self,
-        model: nn.Module,
-        x: Tensor,
-        y: Tensor,
-        *,
-        threat: ThreatModel | None = None,
-        index: Tensor | None = None,
-    ) -> AttackResult:
-        """Runs the attack and checks what holds for every result."""
-        threat = threat or self.threat
-        index = torch.arange(len(x)) if index is None else index
-        found: AttackResult = self.attack(model, x, y, threat, Stream(0, index))
-        kept = found.x_adv.shape == x.shape and found.x_adv.dtype == x.dtype
-        self.require(kept, "changes shape or dtype of the input")
-        self.require(torch.isfinite(found.x_adv).all(), "returns pixels that are not finite")
-        for passes in (found.forwards, found.backwards):
-            counted = passes.shape == y.shape and passes.dtype == torch.int64
-            self.require(counted, "must count passes as (N,) int64")
-        boxed = ((found.x_adv >= 0) & (found.x_adv <= 1)).all()
-        self.require(boxed, "leaves the box [0, 1]")
-        furthest = float(distance(found.x_adv, x, self.norm).max())
-        inside = furthest <= threat.eps + TOLERANCE
-        self.require(inside, f"leaves the ball: {furthest:.8g} > {threat.eps:g}")
-        return found
-
-    def wrong_after(self, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-        """(N,) bool: what the attack broke."""
-        found = self.run(model, x, y)
-        with torch.no_grad():
-            return misclassified(model(found.x_adv), y)
 
 
 def check_attack(attack: Bound, *, slack: float = 1.05) -> None:
@@ -246,6 +177,8 @@ def check_degenerate_models(case: Case) -> None:
     wrong = case.wrong_after(NanBeyond(problem.model), problem.x[upper], problem.y[upper])
     case.require(torch.equal(wrong, problem.reachable[upper]), "loses non-finite logits")
 
+
+__all__ = ["CHECKS", "Case", "NotConforming", "check_attack", "check_declaration"]
 
 CHECKS: tuple[Callable[[Case], None], ...] = (
     check_closed_form,

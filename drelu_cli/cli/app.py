@@ -14,6 +14,7 @@ from drelu_cli.cli.doctor import doctor
 from drelu_cli.cli.export import export
 from drelu_cli.cli.gc import gc
 from drelu_cli.cli.list import list_
+from drelu_cli.cli.options import help_of
 from drelu_cli.cli.recipe import recipe_app
 from drelu_cli.cli.stats import stats
 from drelu_cli.cli.sweep import sweep
@@ -50,14 +51,14 @@ def root(
     """Options that come before the command; `--debug` may stand anywhere."""
 
 
-app.command()(train)
-app.command()(attack)
-app.command()(compare)
-app.command()(stats)
-app.command()(audit)
-app.command()(sweep)
-app.command("list")(list_)
-app.command()(export)
-app.command()(gc)
-app.command()(doctor)
+app.command(help=help_of(train))(train)
+app.command(help=help_of(attack))(attack)
+app.command(help=help_of(compare))(compare)
+app.command(help=help_of(stats))(stats)
+app.command(help=help_of(audit))(audit)
+app.command(help=help_of(sweep))(sweep)
+app.command("list", help=help_of(list_))(list_)
+app.command(help=help_of(export))(export)
+app.command(help=help_of(gc))(gc)
+app.command(help=help_of(doctor))(doctor)
 app.add_typer(recipe_app)

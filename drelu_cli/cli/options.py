@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -44,6 +46,11 @@ SetOption = Annotated[
         show_default=False,
     ),
 ]
+
+
+def help_of(command: Callable[..., None]) -> str:
+    """A command's docstring as its help; click's mark \\b keeps the lines of the examples."""
+    return inspect.cleandoc(command.__doc__ or "").replace("Examples:\n", "\b\nExamples:\n")
 
 
 def parse_assignments(assignments: list[str] | None) -> list[tuple[str, Any]]:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from drelu_cli.cli.console import Output
-from drelu_cli.cli.options import JsonOption, PresetOption
+from drelu_cli.cli.options import JsonOption, PresetOption, help_of
 
 recipe_app = typer.Typer(
     name="recipe", help="Recipes: what they contain.", no_args_is_help=True, rich_markup_mode=None
@@ -20,7 +20,6 @@ def recipe() -> None:
     """Recipes: what they contain."""
 
 
-@recipe_app.command()
 def show(
     name: Annotated[str, typer.Argument(help="A packaged recipe's name or a TOML file.")],
     preset: PresetOption = "fast",
@@ -43,3 +42,6 @@ def show(
     if not json:
         sys.stdout.write(shown.text)
     output.document(shown.document)
+
+
+recipe_app.command(help=help_of(show))(show)

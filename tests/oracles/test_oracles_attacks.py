@@ -78,15 +78,16 @@ def test_all_attacks_together_are_inside_the_window(cnn_a_adversarial):
 
 def test_l2_attacks_break_an_undefended_net(lenet5, mnist_test):
     x, y = (part[:200] for part in mnist_test)
-    # The median minimal distance is 1.39 to 1.42: half fall at 1.4, nearly all at 2.5.
+    # Twice the median minimal distance of 1.39 to 1.42: nothing is left; there: about half.
     for name in ("pgd", "apgd_ce", "apgd_dlr"):
-        broken, _ = broken_by(name, lenet5, x, y, "l2", 2.5)
-        assert percent(broken) >= 99.0
+        broken, _ = broken_by(name, lenet5, x, y, "l2", 3.0)
+        assert broken.all()
     broken, _ = broken_by("apgd_ce", lenet5, x, y, "l2", 1.42)
     assert 45.0 <= percent(broken) <= 65.0
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_cw_finds_the_minimal_distance(lenet5, mnist_test):
     x, y = (part[:200] for part in mnist_test)
     broken, points = broken_by("cw_l2", lenet5, x, y, "l2", 18.0, exact=True)
