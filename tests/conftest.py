@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# Seconds say nothing on a shared machine; in CI the same examples are tried every time.
+settings.register_profile(
+    "drelu",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize="CI" in os.environ,
+)
+settings.load_profile("drelu")
 
 
 @pytest.fixture(autouse=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,3 +40,9 @@ def drelu(
         return Ran(int(end.value.code or 0), out, err)
 
     return run
+
+
+@pytest.fixture
+def own_store(small_store: Path, tmp_path: Path) -> Path:
+    """A copy of the small store, for tests that write into it."""
+    return shutil.copytree(small_store, tmp_path / "own")

@@ -89,9 +89,9 @@ def test_a_label_renames_without_training_again(drelu):
     assert again["model"]["label"] == "Mine"
 
 
-def test_attack_json(drelu, small_store):
+def test_attack_json(drelu, own_store):
     document = drelu(
-        "attack", "--store", small_store, "--suite", "smoke", "--samples", "40", "--json"
+        "attack", "--store", own_store, "--suite", "smoke", "--samples", "40", "--json"
     ).document
     entry = document["evaluations"][0]
     assert set(entry) >= {
@@ -129,9 +129,9 @@ def test_more_samples_extend_fewer(drelu):
     assert len({(row["evaluation"], row["sample"]) for row in rows}) == 60
 
 
-def test_an_eps_list_is_a_full_run_each(drelu, small_store):
+def test_an_eps_list_is_a_full_run_each(drelu, own_store):
     document = drelu(
-        "attack", "--store", small_store, "--attack", "fgsm", "--eps", "0,0.1,51/255",
+        "attack", "--store", own_store, "--attack", "fgsm", "--eps", "0,0.1,51/255",
         "--samples", "40", "--json",
     ).document  # fmt: skip
     by_eps = [e["threat"]["eps"] for e in document["evaluations"][:3]]
@@ -140,9 +140,9 @@ def test_an_eps_list_is_a_full_run_each(drelu, small_store):
     assert zero["attacks"][0]["robust_accuracy"] == zero["clean_accuracy"]
 
 
-def test_cw_l2_is_a_threat_of_its_own(drelu, small_store):
+def test_cw_l2_is_a_threat_of_its_own(drelu, own_store):
     document = drelu(
-        "attack", "--store", small_store, "--attack", "cw_l2:search_steps=1,max_steps=5",
+        "attack", "--store", own_store, "--attack", "cw_l2:search_steps=1,max_steps=5",
         "--attack", "fgsm", "--samples", "10", "--json",
     ).document  # fmt: skip
     threats = [(e["threat"]["norm"], e["threat"]["eps"]) for e in document["evaluations"][:2]]
