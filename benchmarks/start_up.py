@@ -53,7 +53,9 @@ def processor() -> str:
 
 def measured() -> dict[str, list[float]]:
     """Seconds per command and round."""
-    commands = {name: [sys.executable, "-m", "drelu_cli", *words] for name, words in COMMANDS.items()}
+    commands = {
+        name: [sys.executable, "-m", "drelu_cli", *words] for name, words in COMMANDS.items()
+    }
     commands |= REFERENCES
     with tempfile.TemporaryDirectory() as folder:
         for command in commands.values():

@@ -63,10 +63,10 @@ def _train(fields: Mapping[str, Any]) -> str:
 
 def _epoch(fields: Mapping[str, Any]) -> str:
     words = [f"  epoch {fields['done']}/{fields['of']} ({fields['phase']})"]
-    words.append(f"train accuracy {100 * fields['accuracy']:.1f} %")
+    words.append(f"train {100 * fields['accuracy']:.1f} %")
     if "validation_accuracy" in fields:
         words.append(f"validation {100 * fields['validation_accuracy']:.1f} %")
-        words.append(f"validation loss {fields['validation_loss']:.4g}")
+        words.append(f"loss {fields['validation_loss']:.4g}")
     if "cap_mean" in fields:
         words.append(f"mean cap {fields['cap_mean']:.3g}")
     words.append(f"{fields['seconds']:.1f} s")

@@ -42,7 +42,9 @@ def train(
     cap: Annotated[
         str | None, typer.Option(help="Cap: drelu's start value, srelu's constant.")
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Epochs at most; of at: of its natural phase.")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Epochs at most; of at: of its natural phase.")
+    ] = None,
     batch: Annotated[int | None, typer.Option(help="Batch size.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of weights and data order.")] = None,
     label: Annotated[str | None, typer.Option(help="The treatment's name in tables.")] = None,

@@ -9,6 +9,7 @@ from rich import box
 from rich.console import RenderableType
 from rich.table import Table
 
+from drelu_cli.core.records import NOT_EXAMINED
 from drelu_cli.report.layout import attack_name, threat_text
 
 
@@ -28,15 +29,17 @@ def _table(entry: Mapping[str, Any]) -> Table:
         box=box.SIMPLE_HEAD,
         title_justify="left",
         title_style="bold",
+        padding=(0, 1, 0, 0),
     )
-    table.add_column("attack", no_wrap=True)
+    # Numbers are never cut: a narrow terminal folds the attack's options instead.
+    table.add_column("attack", overflow="fold")
     for heading in (
-        "robust %",
-        "95 % interval",
-        "left %",
-        "median distance",
-        "forwards",
-        "backwards",
+        "robust\n%",
+        "95 %\ninterval",
+        "left\n%",
+        "median\ndistance",
+        "passes\nforward",
+        "passes\nbackward",
         "seconds",
     ):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -47,7 +50,7 @@ def _table(entry: Mapping[str, Any]) -> Table:
 
 def _row(attack: Mapping[str, Any]) -> list[str]:
     interval = attack["ci95"]
-    low_high = "-" if interval is None else " .. ".join(_percent(end) for end in interval)
+    low_high = "-" if interval is None else "..".join(_percent(end) for end in interval)
     distance = attack["median_distance"]
     seconds = "stored" if attack["reused"] else f"{attack['seconds']:.1f}"
     return [
@@ -66,6 +69,8 @@ def _closing(entry: Mapping[str, Any]) -> str:
     word = entry["verdict"]["word"]
     worst = _percent(entry["worst_case"]["robust_accuracy"])
     lines = [f"worst case over these attacks {worst} %; verdict: {word}"]
+    if word == NOT_EXAMINED:
+        lines[0] += " (no attack looked for hidden gradients)"
     lines += [f"warning: {finding['detail']}" for finding in entry["findings"]]
     return "\n".join(lines) + "\n"
 
