@@ -68,7 +68,7 @@ def sweep(
     if dry_run:
         output.human(plan_table(report.jobs))
     elif report.evaluations.done + report.evaluations.reused:
-        table = compare(models=report.model_keys, context=context)
+        table = compare(models=report.model_keys, against=report.against, context=context)
         output.human(to_rich(table.table), *table.notes)
     output.human(*_sentences(report))
     output.document(report.document)

@@ -85,6 +85,11 @@ class SweepReport:
     seconds: float = 0.0
 
     @property
+    def against(self) -> str | None:
+        """The published table that the recipe's `[report]` puts beside the results."""
+        return next((job.recipe.report.against for job in self.jobs), None)
+
+    @property
     def document(self) -> dict[str, Any]:
         """The JSON document of `drelu sweep`."""
         return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shutil
@@ -10,8 +11,10 @@ from typing import Any
 
 import docs_pages
 import pytest
+import typer
 
 from drelu_cli.cli import main
+from drelu_cli.cli.app import app
 
 SCHEMA = (docs_pages.DOCS / "results-schema.md").read_text(encoding="utf-8")
 TOP = {("drelu",), ("command",), ("schema",)}
@@ -33,7 +36,7 @@ def plain():
 """
 GAPS = """dataset,model,attack,A,B,C
 d,m1,x,60,50,40
-d,m2,x,61,52,41
+d,m2,x,61,62,41
 d,m3,x,62,53,44
 d,m4,x,63,51,
 d,m5,x,66,57,46
@@ -68,6 +71,8 @@ def fits(real: tuple[str, ...], written: tuple[str, ...]) -> bool:
 
 
 def is_documented(real: tuple[str, ...], value: Any, keys: set[tuple[str, ...]]) -> bool:
+    if value is True and real[-1].endswith("_is_infinite"):
+        real = (*real[:-1], real[-1].removesuffix("_is_infinite"))
     if any(fits(real, key) for key in keys):
         return True
     if value == [] or value == {}:
@@ -91,7 +96,7 @@ def printed(tmp_path_factory, small_store):
         "stats gaps.csv --control A",
         "audit published:table2",
         "sweep smoke --preset tiny --store other",
-        "sweep smoke --preset tiny --store failing --set train.lr=1e38",
+        "sweep smoke --preset tiny --store failing --set train.lr=1e20",
         "list",
         "list evaluations",
         "export models",
@@ -108,8 +113,6 @@ def printed(tmp_path_factory, small_store):
 
 
 def run(line: str, patch: pytest.MonkeyPatch) -> tuple[str, dict[str, Any]]:
-    import io
-
     out = io.StringIO()
     patch.setattr("sys.stdout", out)
     with pytest.raises(SystemExit):
@@ -121,10 +124,6 @@ COMMANDS = re.findall(r"^## drelu (.+)$", SCHEMA, re.MULTILINE)
 
 
 def test_every_command_has_a_section():
-    import typer
-
-    from drelu_cli.cli.app import app
-
     names = {"recipe show" if n == "recipe" else n for n in typer.main.get_command(app).commands}
     assert set(COMMANDS) == names
 
