@@ -49,7 +49,7 @@ SetOption = Annotated[
 
 
 def help_of(command: Callable[..., None]) -> str:
-    """A command's docstring as its help; click's mark \\b keeps the lines of the examples."""
+    """A command's docstring as its help, with the mark that keeps the lines of the examples."""
     return inspect.cleandoc(command.__doc__ or "").replace("Examples:\n", "\b\nExamples:\n")
 
 

@@ -101,6 +101,40 @@ def assert_shown(shown, real):
             assert starts[-1] + len(lines) == len(real), f"not the last lines: {lines}"
 
 
+STORY = (
+    "drelu train",
+    "drelu train --activation relu",
+    "drelu attack --suite whitebox",
+    "drelu attack --suite blackbox",
+    "drelu compare --out table.md",
+    "drelu stats",
+)
+
+
+def layout(lines):
+    """Lines without their numbers, keys and rules: another torch may change the last digits."""
+    without_keys = [re.sub(r"key [0-9a-f]+", "key #", line) for line in lines]
+    without_numbers = [re.sub(r"[\d.]*\d", "#", line) for line in without_keys]
+    collapsed = [" ".join(line.replace("─", "").split()) for line in without_numbers]
+    return [line for line in collapsed if line]
+
+
+@pytest.mark.slow
+def test_the_story_prints_what_is_shown(capfd, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for command in STORY:
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as end:
+            main(docs_pages.words(command))
+        assert end.value.code in (0, None), command
+        out, err = capfd.readouterr()
+        for one in DRELU:
+            if one.page in ("README.md", "quickstart.md") and plain(one) == command and one.output:
+                progress = err if one.output[0].startswith("training ") else ""
+                real = [line for line in (progress + out).splitlines() if line.strip()]
+                assert_shown(layout(one.output), layout(real))
+
+
 def test_readme_shows_the_figures_of_table_2():
     shown = {
         plain(one): "\n".join(one.output) for one in DRELU if one.page == "README.md" and one.output
