@@ -1,8 +1,10 @@
 """drelu: is a neural network with a modified activation function really robust?
 
-The five workflows are importable by name; torch is loaded on first use:
+The workflows are importable by name; torch is loaded on first use:
 
-    from drelu_cli import train, attack, sweep, compare, stats
+    from drelu_cli import train, attack, sweep, compare, statistics, audit
+
+(`statistics` is what `drelu stats` runs: `drelu_cli.stats` is the package of tests it calls.)
 """
 
 from __future__ import annotations
@@ -17,7 +19,10 @@ _PUBLIC = {
     "attack": "drelu_cli.workflows.attack",
     "sweep": "drelu_cli.workflows.sweep",
     "compare": "drelu_cli.workflows.compare",
-    "stats": "drelu_cli.workflows.stats",
+    "statistics": "drelu_cli.workflows.stats:stats",
+    "audit": "drelu_cli.workflows.audit",
+    "Context": "drelu_cli.workflows.context",
+    "Wanted": "drelu_cli.workflows.plan",
 }
 
 __all__ = ["__version__", *sorted(_PUBLIC)]
@@ -25,5 +30,6 @@ __all__ = ["__version__", *sorted(_PUBLIC)]
 
 def __getattr__(name: str) -> Any:
     if name in _PUBLIC:
-        return getattr(importlib.import_module(_PUBLIC[name]), name)
+        module, _, attribute = _PUBLIC[name].partition(":")
+        return getattr(importlib.import_module(module), attribute or name)
     raise AttributeError(f"module 'drelu_cli' has no attribute '{name}'")

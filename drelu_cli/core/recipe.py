@@ -23,6 +23,8 @@ Preset = Literal["fast", "paper", "tiny"]
 
 # Fields of [train] that only fill in phases: the phases carry them into the key.
 _PHASE_DEFAULTS = ("epochs", "lr", "cap_lr")
+# Adam's step must still be a float32.
+_LARGEST_RATE = 1e37
 
 
 class Section(BaseModel):
@@ -75,8 +77,8 @@ class Phase(OpenSection):
 
     scheme: str = "natural"
     epochs: int | None = Field(default=None, ge=0)
-    lr: float | None = Field(default=None, gt=0)
-    cap_lr: float | None = Field(default=None, gt=0)
+    lr: float | None = Field(default=None, gt=0, le=_LARGEST_RATE)
+    cap_lr: float | None = Field(default=None, gt=0, le=_LARGEST_RATE)
 
 
 class Penalty(Section):
@@ -90,8 +92,8 @@ class Train(Section):
 
     batch: int = Field(default=64, ge=1)
     epochs: int = Field(default=30, ge=0)
-    lr: float = Field(default=1e-3, gt=0)
-    cap_lr: float = Field(default=1e-3, gt=0)
+    lr: float = Field(default=1e-3, gt=0, le=_LARGEST_RATE)
+    cap_lr: float = Field(default=1e-3, gt=0, le=_LARGEST_RATE)
     seed: int = Field(default=0, ge=0)
     validation: bool = True
     plateau_factor: float = Field(default=0.5, gt=0, lt=1)

@@ -70,7 +70,7 @@ def _closing(entry: Mapping[str, Any]) -> str:
     worst = _percent(entry["worst_case"]["robust_accuracy"])
     lines = [f"worst case over these attacks {worst} %; verdict: {word}"]
     if word == NOT_EXAMINED:
-        lines[0] += " (no attack looked for hidden gradients)"
+        lines[0] += " (the adaptive suite has not run)"
     lines += [f"warning: {finding['detail']}" for finding in entry["findings"]]
     return "\n".join(lines) + "\n"
 

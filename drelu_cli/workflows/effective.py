@@ -135,7 +135,14 @@ def _activation_label(recipe: Recipe) -> str:
         return f"D-ReLU-{recipe.penalty.lambda_:g}"
     if name == "srelu":
         return f"S-ReLU-{options['cap']:g}"
-    return _ACTIVATION_LABELS.get(name, name)
+    return _ACTIVATION_LABELS.get(name) or f"{name}{_given(name, options)}"
+
+
+def _given(name: str, options: Mapping[str, Any]) -> str:
+    """Options of a third party's activation that differ from its defaults, `:slope=2`."""
+    defaults = ACTIVATIONS.options_of(name)
+    told = [f"{key}={value}" for key, value in options.items() if defaults.get(key) != value]
+    return f":{','.join(told)}" if told else ""
 
 
 def name_of(recipe: Recipe) -> str:

@@ -112,7 +112,8 @@ def load_model(record: ModelRecord, data: DataCache, store: Store) -> nn.Module:
     if weights_digest(model) != record.weights_digest:
         raise ModelError(
             f"the weights of {record.name} are not the ones that were registered",
-            hint="they changed on disk; train or register the model again",
+            hint="they changed since; register the model again under this store, or remove it: "
+            f"drelu gc --remove {record.name}",
         )
     return model
 
@@ -157,6 +158,13 @@ def _file_record(reference: str, outside: Outside, data: DataCache) -> ModelReco
 
 
 def _factory_record(reference: str, outside: Outside, data: DataCache) -> ModelRecord:
+    first, second = (weights_digest(from_factory(reference)) for _ in range(2))
+    if first != second:
+        raise ModelError(
+            f"{reference} gives other weights at every call",
+            hint="let it load a checkpoint, or seed its own generator: results are stored by "
+            "weights",
+        )
     return _outside_record(reference, "factory", reference.partition(":")[2], outside, data)
 
 

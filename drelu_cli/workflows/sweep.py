@@ -25,7 +25,7 @@ DEFAULT_RECIPE = "smoke"
 
 @dataclass(frozen=True)
 class Job:
-    """One training of a grid with its attacks.
+    """One training of a grid with its attacks; several jobs may share a training.
 
     Attributes:
         recipe: as the grid gives it, not yet effective.
@@ -73,6 +73,7 @@ class SweepReport:
         evaluations: the same; a failed training fails its evaluations.
         failures: job and error, for each training or attack that failed.
         model_keys: keys of the models that the sweep is about.
+        tried: keys of the trainings that were begun or found.
         seconds: wall time.
     """
 
@@ -82,6 +83,7 @@ class SweepReport:
     evaluations: Tally = field(default_factory=Tally)
     failures: list[dict[str, str]] = field(default_factory=list)
     model_keys: list[str] = field(default_factory=list)
+    tried: set[str] = field(default_factory=set)
     seconds: float = 0.0
 
     @property
@@ -127,10 +129,11 @@ def sweep(
     name = recipe or DEFAULT_RECIPE
     jobs = plan(name, preset=preset, options=options, context=context)
     report = SweepReport(read_source(name).name, tuple(jobs))
-    report.trainings.planned = len(jobs)
+    trainings = {job.key: job.trained for job in jobs}
+    report.trainings.planned = len(trainings)
     report.evaluations.planned = sum(len(job.tasks) for job in jobs)
     if dry_run:
-        report.trainings.reused = sum(job.trained for job in jobs)
+        report.trainings.reused = sum(trainings.values())
         report.evaluations.reused = sum(job.stored for job in jobs)
         return report
     for number, job in enumerate(jobs, start=1):
@@ -148,14 +151,17 @@ def sweep(
 
 
 def plan(name: str, *, preset: str, options: Options, context: Context) -> list[Job]:
-    """The jobs of a recipe, each training once, with what the store already has."""
+    """The jobs of a recipe, with what the store already has.
+
+    One job per training and way of attacking it: a grid over `attack.eps` trains once.
+    """
     data = DataCache(context)
     with open_store(context.store) as store:
         trained = {record.key: record for record in store.models()}
-        jobs: dict[str, Job] = {}
+        jobs: dict[tuple[str, Wanted], Job] = {}
         for member, _ in members(read_source(name), preset=preset, options=options):
             job = _job(member, trained, data, store)
-            jobs.setdefault(job.key, job)
+            jobs.setdefault((job.key, job.wanted), job)
     return list(jobs.values())
 
 
@@ -197,15 +203,18 @@ def _covered(store: Store, record: ModelRecord, task: Task, wanted: Wanted, samp
 
 
 def _run(job: Job, report: SweepReport, context: Context) -> None:
+    again = job.key in report.tried
+    report.tried.add(job.key)
     try:
         trained = train_recipe(job.recipe, context=context)
     except DreluError:
-        report.trainings.failed += 1
+        report.trainings.failed += not again
         report.evaluations.failed += len(job.tasks)
         raise
-    report.trainings.reused += trained.reused
-    report.trainings.done += not trained.reused
-    report.model_keys.append(trained.record.key)
+    if not again:
+        report.trainings.reused += trained.reused
+        report.trainings.done += not trained.reused
+        report.model_keys.append(trained.record.key)
     try:
         attacked = attack([trained.record.name], wanted=job.wanted, context=context)
     except DreluError:

@@ -44,8 +44,10 @@ def test_recipes_are_shown_without_torch(tmp_path):
 def test_public_names():
     import drelu_cli
 
-    assert set(drelu_cli.__all__) >= {"train", "attack", "sweep", "compare", "stats"}
-    for name in drelu_cli.__all__:
-        assert getattr(drelu_cli, name) is not None
+    workflows = {"train", "attack", "sweep", "compare", "statistics", "audit"}
+    workflows |= {"Context", "Wanted"}
+    assert set(drelu_cli.__all__) == workflows | {"__version__"}
+    for name in workflows:
+        assert callable(getattr(drelu_cli, name)), name
     with pytest.raises(AttributeError, match="trian"):
         _ = drelu_cli.trian

@@ -301,3 +301,39 @@ def test_version(drelu):
     from drelu_cli import __version__
 
     assert drelu("--version").out == f"drelu {__version__}\n"
+
+
+def test_a_grid_over_eps_trains_once_and_attacks_at_each(drelu, tmp_path):
+    (tmp_path / "grid.toml").write_text(
+        'activation = "relu"\ntrain = { epochs = 1 }\nattack = { attacks = "fgsm", samples = 10 }\n'
+        '[grid]\n"attack.eps" = [0.1, 0.2]\n'
+    )
+    document = drelu("sweep", "grid.toml", "--json").document
+    assert document["trainings"] == {"planned": 1, "reused": 0, "done": 1, "failed": 0}
+    assert document["evaluations"]["done"] == 2
+    rows = drelu("compare", "--json").document["rows"]
+    assert [row["eps"] for row in rows] == [None, 0.1, 0.2]
+
+
+def test_a_factory_with_random_weights_is_refused_and_not_registered(drelu, tmp_path, monkeypatch):
+    (tmp_path / "dice.py").write_text(
+        "from torch import nn\n"
+        "def net():\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    ran = drelu("attack", "dice:net", "--attack", "fgsm")
+    assert ran.code == 2
+    assert "other weights at every call" in ran.err
+    assert "no models" in drelu("list", "models").out
+
+
+def test_a_model_can_be_removed_with_its_results(drelu, own_store):
+    drelu("gc", "--store", own_store, "--remove", "digits-dense-relu-s0", "--dry-run")
+    assert len(drelu("list", "models", "--store", own_store, "--json").document["items"]) == 2
+    ran = drelu("gc", "--store", own_store, "--remove", "digits-dense-relu-s0", "--json")
+    assert ran.document["removed"] == ["digits-dense-relu-s0"]
+    assert ran.document["freed"] > 0
+    (left,) = drelu("list", "models", "--store", own_store, "--json").document["items"]
+    assert left["label"] == "D-ReLU-1"
+    assert drelu("gc", "--store", own_store, "--remove", "gone").code == 2
