@@ -115,6 +115,10 @@ def attack(
     output.human(*evaluation_tables(report.entries))
     output.human(f"{report.run} evaluations run, {report.reused} found in {store}")
     output.document(report.document)
+    if report.failures:
+        for failure in report.failures:
+            output.note(f"not evaluated: {failure['model']}: {failure['error']}")
+        raise typer.Exit(1)
 
 
 def _channels(text: str | None, what: str) -> tuple[float, ...] | None:

@@ -24,7 +24,7 @@ def make_console(*, stderr: bool = False) -> Console:
     """A console that is plain and wide when its stream is not a terminal."""
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else _PIPE_WIDTH
-    return Console(file=stream, width=width, highlight=False, soft_wrap=False)
+    return Console(file=stream, width=width, highlight=False, emoji=False, soft_wrap=False)
 
 
 class Output:

@@ -68,6 +68,13 @@ def parse_assignments(assignments: list[str] | None) -> list[tuple[str, Any]]:
     return parsed
 
 
+def dataset_fields(dataset: str | None) -> list[tuple[str, Any]]:
+    """`--dataset` as recipe fields: a name, or an `.npz` file."""
+    if dataset is not None and dataset.endswith(".npz"):
+        return [("data.name", "npz"), ("data.path", dataset)]
+    return [("data.name", dataset)]
+
+
 def parse_where(filters: list[str] | None) -> dict[str, str]:
     """Filters from `column=value`.
 

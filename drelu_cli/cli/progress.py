@@ -52,7 +52,7 @@ class Progress:
 
 def _plain_due(kind: str, fields: Mapping[str, Any]) -> bool:
     if kind != "epoch":
-        return False
+        return bool(fields.get("done", 0))  # the attack's own line tells the rest
     done, of = fields.get("done", 0), fields.get("of", 0)
     return bool(done == 1 or done == of or done % _PLAIN_EVERY == 0)
 
@@ -75,7 +75,8 @@ def _epoch(fields: Mapping[str, Any]) -> str:
 
 def _attacking(fields: Mapping[str, Any]) -> str:
     where = f"[{fields['number']}/{fields['of']}] {fields['model']}"
-    return f"{where}: {fields['attack']} at eps {fields['eps']:g} ..."
+    count = f"{fields['done']} of {fields['samples']} samples done"
+    return f"{where}: {fields['attack']} at eps {fields['eps']:g}, {count}"
 
 
 def _attack(fields: Mapping[str, Any]) -> str:

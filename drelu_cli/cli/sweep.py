@@ -15,6 +15,7 @@ from drelu_cli.cli.options import (
     PresetOption,
     SetOption,
     StoreOption,
+    dataset_fields,
     parse_assignments,
 )
 from drelu_cli.cli.progress import Progress
@@ -51,7 +52,7 @@ def sweep(
 
     output = Output("sweep", json=json)
     fields: list[tuple[str, Any]] = [
-        ("data.name", dataset),
+        *dataset_fields(dataset),
         ("train.seed", seed),
         ("attack.samples", samples),
     ]
@@ -68,7 +69,10 @@ def sweep(
     if dry_run:
         output.human(plan_table(report.jobs))
     elif report.evaluations.done + report.evaluations.reused:
-        table = compare(models=report.model_keys, against=report.against, context=context)
+        seed = report.jobs[0].wanted.seed
+        table = compare(
+            models=report.model_keys, against=report.against, attack_seed=seed, context=context
+        )
         output.human(to_rich(table.table), *table.notes)
     output.human(*_sentences(report))
     output.document(report.document)

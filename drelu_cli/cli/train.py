@@ -15,6 +15,7 @@ from drelu_cli.cli.options import (
     PresetOption,
     SetOption,
     StoreOption,
+    dataset_fields,
     parse_assignments,
 )
 from drelu_cli.cli.progress import Progress
@@ -70,7 +71,7 @@ def train(
 
     output = Output("train", json=json)
     options: list[tuple[str, Any]] = [
-        *_dataset(dataset),
+        *dataset_fields(dataset),
         *_fields(model=model, activation=activation, scheme=scheme),
         ("model.placement", placement),
         ("penalty.lambda", _number(lambda_, "lambda")),
@@ -92,12 +93,6 @@ def train(
         )
     output.human(*_sentences(report))
     output.document(report.document)
-
-
-def _dataset(dataset: str | None) -> list[tuple[str, Any]]:
-    if dataset is not None and dataset.endswith(".npz"):
-        return [("data.name", "npz"), ("data.path", dataset)]
-    return [("data.name", dataset)]
 
 
 def _fields(**parts: str | None) -> list[tuple[str, Any]]:

@@ -40,22 +40,49 @@ def parse_toml(text: str, *, where: str) -> dict[str, Any]:
 
 
 def merged(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
-    """`high` over `low`, table by table; lists and values are replaced whole.
+    """The recipe `high` over the recipe `low`, table by table; lists are replaced whole.
 
-    A part that changes its name drops the options of the part it replaces.
+    Parts written as text (`activation = "drelu:cap=5"`) are spelled out on both sides first. A
+    part that changes its name drops the options of the part it replaces.
     """
-    out = dict(low)
+    out = spelled_out(low)
     for key, value in spelled_out(high).items():
         below = out.get(key)
-        if isinstance(value, Mapping) and isinstance(below, Mapping):
-            if key in PARTS and value.get("name", below.get("name")) != below.get("name"):
-                kept = {"placement": below["placement"]} if "placement" in below else {}
-                out[key] = {**kept, **value}
-            else:
-                out[key] = merged(below, value)
-        else:
+        if not (isinstance(value, Mapping) and isinstance(below, Mapping)):
             out[key] = value
+        elif key in PARTS and value.get("name", below.get("name")) != below.get("name"):
+            kept = {"placement": below["placement"]} if "placement" in below else {}
+            out[key] = {**kept, **value}
+        else:
+            out[key] = _laid_over(below, value)
     return out
+
+
+def _laid_over(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
+    """One table over another; words mean nothing special inside a section."""
+    out = dict(low)
+    for key, value in high.items():
+        both = isinstance(value, Mapping) and isinstance(out.get(key), Mapping)
+        out[key] = _laid_over(out[key], value) if both else value
+    return out
+
+
+SECTIONS = ("data", "model", "activation", "penalty", "train", "attack", "report")
+
+
+def check_tables(mapping: Mapping[str, Any], *, where: str) -> None:
+    """Refuses a section that is no table, before layers are merged.
+
+    Raises:
+        RecipeError: file, key, expected and got.
+    """
+    for name in SECTIONS:
+        value = mapping.get(name, {})
+        if not isinstance(value, Mapping) and not (name in PARTS and isinstance(value, str)):
+            raise RecipeError(f"{where}: {name}: expected a table, got {value!r}")
+    phases = mapping.get("phase", [])
+    if not isinstance(phases, list) or not all(isinstance(one, Mapping) for one in phases):
+        raise RecipeError(f"{where}: phase: expected [[phase]] tables, got {phases!r}")
 
 
 def nested(field: str, value: Any) -> dict[str, Any]:
@@ -74,12 +101,13 @@ def with_field(mapping: Mapping[str, Any], field: str, value: Any) -> dict[str, 
     if first != "phase" or not rest:
         return merged(mapping, nested(field, value))
     number, _, inner = rest.partition(".")
+    mapping = spelled_out(mapping)
     phases = [dict(phase) for phase in mapping.get("phase", [{}])]
     if not number.isdigit() or int(number) >= len(phases) or not inner:
         raise RecipeError(
             f"'{field}' names no phase field", hint=f"phase.0.epochs to phase.{len(phases) - 1}..."
         )
-    phases[int(number)] = merged(phases[int(number)], nested(inner, value))
+    phases[int(number)] = _laid_over(phases[int(number)], nested(inner, value))
     return {**mapping, "phase": phases}
 
 

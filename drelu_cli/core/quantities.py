@@ -40,7 +40,8 @@ def parse_eps_list(text: str) -> tuple[float, ...]:
     for value in values:
         if value < 0:
             raise BadValue(f"eps {value:g} is negative", hint="a radius is 0 or more")
-    return values
+    # 0.0 and -0.0 are one radius; they would make two keys.
+    return tuple(value + 0.0 for value in values)
 
 
 def parse_part(text: str) -> tuple[str, dict[str, str]]:

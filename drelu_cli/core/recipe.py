@@ -94,7 +94,7 @@ class Train(Section):
     epochs: int = Field(default=30, ge=0)
     lr: float = Field(default=1e-3, gt=0, le=_LARGEST_RATE)
     cap_lr: float = Field(default=1e-3, gt=0, le=_LARGEST_RATE)
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**63)
     validation: bool = True
     plateau_factor: float = Field(default=0.5, gt=0, lt=1)
     plateau_patience: int = Field(default=5, ge=0)
@@ -109,7 +109,7 @@ class Attack(Section):
     norm: Norm = "linf"
     eps: tuple[float, ...] | None = None
     samples: int = Field(default=1000, ge=1)
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**63)
     max_steps: int | None = Field(default=None, ge=1)
 
     @field_validator("eps", mode="before")

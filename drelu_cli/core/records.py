@@ -79,7 +79,8 @@ class Evaluation:
     """One attack on one model under one threat: everything but the outcomes.
 
     `key` digests what determines the outcomes, and nothing else; the samples are stored
-    beside it and extended.
+    beside it and extended. `given` holds the options that differ from the attack's defaults,
+    `effective` all of them.
     """
 
     model_key: str
@@ -116,7 +117,7 @@ class Evaluation:
             dataset=record.dataset,
             dataset_digest=record.dataset_digest,
             attack=bound.name,
-            given=dict(bound.given),
+            given=bound.changed,
             effective=dict(bound.effective),
             identity=bound.identity,
             version=int(getattr(bound.target, "version", 0)),

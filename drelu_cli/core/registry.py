@@ -53,6 +53,16 @@ class Bound:
         return self.target(*machine, **self.effective)
 
     @property
+    def changed(self) -> dict[str, Any]:
+        """Options whose value is not the part's default: what a table must show."""
+        defaults = _defaults(self.target)
+        return {
+            key: value
+            for key, value in self.effective.items()
+            if key not in defaults or value != defaults[key]
+        }
+
+    @property
     def identity(self) -> dict[str, Any]:
         """Name and effective options as they enter a key."""
         defaults = _defaults(self.target)

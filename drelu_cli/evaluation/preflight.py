@@ -75,7 +75,7 @@ def _check_weights(model: nn.Module) -> None:
 def _forward(model: nn.Module, x: Tensor) -> Tensor:
     try:
         logits = model(x)
-    except RuntimeError as problem:
+    except Exception as problem:
         size = "x".join(str(side) for side in x.shape[1:])
         raise ModelError(
             f"the model does not take images of {size} (C x H x W): {problem}",

@@ -134,7 +134,7 @@ def check_input(model: nn.Module, shape: Shape) -> int:
     try:
         with evaluation_mode(model), torch.no_grad():
             logits = model(blank)
-    except (RuntimeError, TypeError, ValueError, IndexError) as problem:
+    except Exception as problem:
         raise ModelError(
             f"the model cannot take {shape_text(shape)} images: {problem}",
             hint="a model gets (N, C, H, W) images in [0, 1]",

@@ -33,7 +33,7 @@ def from_factory(reference: str) -> nn.Module:
         made = _FACTORIES.resolve(reference)()
     except DreluError:
         raise
-    except Exception as problem:
+    except (Exception, SystemExit) as problem:
         # Any error of the user's code is the user's to mend.
         raise ModelError(f"{reference} failed: {type(problem).__name__}: {problem}") from problem
     if not isinstance(made, nn.Module):
@@ -76,7 +76,20 @@ def _described(module: nn.Module) -> list[str]:
         f"{kind.__module__}.{kind.__qualname__}",
         module.extra_repr(),
         "" if known else _source(kind),
+        "" if known else _settings(module),
     ]
+
+
+def _settings(module: nn.Module) -> str:
+    """Plain attributes: a factor in front of the logits shows in no weight and no source."""
+    plain = (int, float, str, bool, tuple, list, type(None))
+    return repr(
+        sorted(
+            (name, repr(value))
+            for name, value in vars(module).items()
+            if not name.startswith("_") and name != "training" and isinstance(value, plain)
+        )
+    )
 
 
 def _source(kind: type) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -59,7 +60,7 @@ def _model_rows(store: Store, model: ModelRecord, samples: int | None) -> Iterat
     columns: dict[str, list[OutcomeColumns]] = {}
     rows = []
     names = {}
-    for stored in store.evaluations(model_key=model.key):
+    for stored in _newest(store.evaluations(model_key=model.key)):
         evaluation = stored.evaluation
         if evaluation.weights_digest != model.weights_digest or not stored.samples:
             continue
@@ -74,6 +75,19 @@ def _model_rows(store: Store, model: ModelRecord, samples: int | None) -> Iterat
         if clean is not None:
             yield {**of_model(model), **_clean_row(clean), "dataset": names[digest]}
     yield from rows
+
+
+def _newest(evaluations: Sequence[StoredEvaluation]) -> list[StoredEvaluation]:
+    """Of evaluations that differ only in the attack's version, the one of the newest version."""
+    best: dict[str, StoredEvaluation] = {}
+    for stored in evaluations:
+        # The key with the version taken out: what two versions of one attack share.
+        same = replace(stored.evaluation, version=0).key
+        known = best.get(same)
+        if known is None or stored.evaluation.version > known.evaluation.version:
+            best[same] = stored
+    kept = {stored.key for stored in best.values()}
+    return [stored for stored in evaluations if stored.key in kept]
 
 
 def _wanted(store: Store, digest: str, dataset: str, samples: int | None) -> tuple[int, ...] | None:

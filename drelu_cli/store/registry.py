@@ -49,6 +49,11 @@ def add_model(database: Database, record: ModelRecord) -> ModelRecord:
         known = database.row("SELECT * FROM model WHERE key = ?", record.key)
         if known is None:
             database.insert("model", _values(record, _free_name(database, record)))
+        elif record.source != "trained":
+            # The same model from another place: it is loaded from there next time.
+            database.execute(
+                "UPDATE model SET recipe = ? WHERE key = ?", as_json(record.recipe), record.key
+            )
         elif known["weights_digest"] != record.weights_digest:
             database.execute(
                 "UPDATE model SET weights_digest = ?, recipe = ?, summary = ?, provenance = ? "

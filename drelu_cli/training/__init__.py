@@ -8,6 +8,7 @@ SCHEMES = Registry(
     "scheme",
     {
         "natural": "drelu_cli.training.schemes:natural",
+        "at": "drelu_cli.training.schemes:at",
         "madry": "drelu_cli.training.schemes:madry",
         "trades": "drelu_cli.training.schemes:trades",
     },

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 from drelu_cli.runtime.modes import evaluation_mode
 from drelu_cli.runtime.streams import Stream
 from drelu_cli.training.contract import Loss
 from drelu_cli.training.inner import linf_pgd
+
+Radius = Annotated[float, Field(ge=0)]
+Steps = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(gt=0)]
 
 
 def _accuracy(logits: Tensor, y: Tensor) -> Tensor:
@@ -30,9 +37,9 @@ def madry(
     stream: Stream,
     /,
     *,
-    eps: float,
-    steps: int = 10,
-    rel_step: float = 0.25,
+    eps: Radius,
+    steps: Steps = 10,
+    rel_step: Share = 0.25,
 ) -> Loss:
     """Cross entropy on PGD examples: Madry et al. 2017 (arXiv 1706.06083).
 
@@ -55,6 +62,35 @@ def madry(
     return Loss(loss, {"robust": loss.detach(), "accuracy": _accuracy(logits, y)})
 
 
+def at(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    stream: Stream,
+    /,
+    *,
+    eps: Radius,
+    adversarial_epochs: Annotated[int, Field(ge=0)] = 10,  # noqa: ARG001
+    steps: Steps = 10,
+    rel_step: Share = 0.25,
+) -> Loss:
+    """The source paper's adversarial training: natural, then `adversarial_epochs` of Madry's.
+
+    A recipe spells it out as those two phases; as a loss it is the second one's.
+
+    Args:
+        model: logits from images in [0, 1].
+        x: (B, C, H, W) clean images.
+        y: (B,) labels.
+        stream: the batch's random numbers.
+        eps: Linf radius in pixel units (default: the data set's).
+        adversarial_epochs: length of the second phase.
+        steps: PGD steps.
+        rel_step: PGD step size as a share of eps.
+    """
+    return madry(model, x, y, stream, eps=eps, steps=steps, rel_step=rel_step)
+
+
 def trades(
     model: nn.Module,
     x: Tensor,
@@ -62,10 +98,10 @@ def trades(
     stream: Stream,
     /,
     *,
-    eps: float,
-    beta: float = 6.0,
-    steps: int = 10,
-    rel_step: float = 0.25,
+    eps: Radius,
+    beta: Annotated[float, Field(ge=0)] = 6.0,
+    steps: Steps = 10,
+    rel_step: Share = 0.25,
 ) -> Loss:
     """CE(f(x), y) + beta * KL(f(x) || f(x')): TRADES, Zhang et al. 2019 (arXiv 1901.08573), eq. 3.
 

@@ -9,6 +9,7 @@ import pandas as pd
 
 from drelu_cli.core.digest import digest_of
 from drelu_cli.core.errors import UnknownName
+from drelu_cli.core.recipe import Recipe
 from drelu_cli.core.records import COLUMNS, NOT_EXAMINED, ModelRecord
 from drelu_cli.evaluation.columns import columns
 from drelu_cli.store.connect import Store
@@ -48,8 +49,13 @@ def evaluated_frame(
         size = samples or int(attacked["n_samples"].mode().max())
         found = accuracy_frame(store, samples=size, where={**where, "dataset": str(dataset)})
         found = _chosen(found, attack_seed, models)
+        if not (found["attack"] != "clean").any():
+            continue
         notes += _left_out(attacked, found, str(dataset), size)
         parts.append(found)
+    if not parts:
+        most = int(everything["n_samples"].max())
+        raise UnknownName(f"no stored result covers {samples} samples", hint=f"the most is {most}")
     return pd.concat(parts, ignore_index=True), notes
 
 
@@ -72,8 +78,9 @@ def _left_out(before: pd.DataFrame, after: pd.DataFrame, dataset: str, size: int
 def labels_of(records: Sequence[ModelRecord]) -> dict[str, str]:
     """Label by model key; treatments that share a label but not a recipe are told apart.
 
-    Seeds of one recipe share a label. Where recipes differ in more than the seed, each label
-    gets the first six digits of its first model's key: they must not be averaged.
+    Seeds of one recipe on the same data share a label. Where trainings differ in more than the
+    seed, each label gets the first six digits of its first model's key: they must not be
+    averaged.
     """
     families: dict[tuple[str, str, str], dict[str, list[ModelRecord]]] = {}
     for record in records:
@@ -88,13 +95,19 @@ def labels_of(records: Sequence[ModelRecord]) -> dict[str, str]:
 
 
 def _family(record: ModelRecord) -> str:
-    """What two seeds of one treatment share."""
+    """What two seeds of one treatment share: the training's identity without its seed."""
+    return family_of(record, without=("train.seed",))
+
+
+def family_of(record: ModelRecord, *, without: Collection[str]) -> str:
+    """A digest of the training's identity without some dotted fields."""
     if record.source != "trained":
         return record.key
-    recipe: dict[str, Any] = {**record.recipe}
-    train = {key: value for key, value in recipe.get("train", {}).items() if key != "seed"}
-    kept = ("data", "model", "activation", "phase", "penalty")
-    return digest_of({"train": train, **{name: recipe.get(name) for name in kept}})
+    identity = Recipe.from_mapping(record.recipe).identity(record.dataset_digest)
+    for field in without:
+        section, _, name = field.partition(".")
+        identity[section] = {k: v for k, v in identity[section].items() if k != name}
+    return digest_of(identity)
 
 
 def cells_of(frame: pd.DataFrame, labels: Mapping[str, str]) -> pd.DataFrame:

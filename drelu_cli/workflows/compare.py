@@ -84,7 +84,7 @@ def compare(
         labels = labels_of(records)
         cells = cells_of(frame, labels)
         columns, _ = column_rows(store, frame, labels)
-        selected = select_lambda(records)
+        selected = select_lambda(records, labels)
     notes += [one.sentence for one in selected if one.candidates > 1]
     if against is not None:
         cells, more = beside_published(cells, against, selected)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from drelu_cli.activations import ACTIVATIONS
@@ -11,12 +12,10 @@ from drelu_cli.activations.caps import learnable_caps
 from drelu_cli.core.errors import BadValue
 from drelu_cli.core.recipe import Phase, Recipe
 from drelu_cli.core.registry import Bound
+from drelu_cli.data.contract import DataSplits
 from drelu_cli.data.facts import facts
 from drelu_cli.models import MODELS
 from drelu_cli.training import SCHEMES
-
-# The paper's adversarial retraining: natural training first, then so many epochs of Madry's.
-_AT_EPOCHS = 10
 
 _ACTIVATION_LABELS = {
     "relu6": "ReLU6",
@@ -38,13 +37,25 @@ def effective(recipe: Recipe) -> Recipe:
     model = MODELS.bind(recipe.model.name, **recipe.model.options)
     capped = bool(learnable_caps(activation(1)))
     lambda_ = _lambda(recipe, capped)
-    phases = [_phase(phase, recipe, capped) for phase in _spelled_phases(recipe.phase)]
+    phases = [_phase(phase, recipe, capped) for phase in _spelled_phases(recipe)]
     mapping = recipe.as_mapping()
     mapping["activation"] = _part(activation)
     mapping["model"] = {**_part(model), "placement": recipe.model.placement}
     mapping["phase"] = phases
     mapping["penalty"] = {"lambda": lambda_}
+    if recipe.data.path is not None:
+        # The store may be used from another folder; the path is not in the key.
+        mapping["data"]["path"] = str(Path(recipe.data.path).expanduser().resolve())
     return Recipe.from_mapping(mapping)
+
+
+def fitted_to(recipe: Recipe, data: DataSplits) -> Recipe:
+    """`recipe` without a limit on training images that exceeds the split: one training, one key."""
+    limit = recipe.data.train_samples
+    if limit is None or limit < len(data.train.labels):
+        return recipe
+    section = recipe.data.model_copy(update={"train_samples": None})
+    return recipe.model_copy(update={"data": section})
 
 
 def activation_of(recipe: Recipe) -> Bound:
@@ -69,27 +80,32 @@ def _lambda(recipe: Recipe, capped: bool) -> float:
     return facts(recipe.data.name).lambda_ if given is None else given
 
 
-def _spelled_phases(phases: Sequence[Phase]) -> list[Phase]:
+def _spelled_phases(recipe: Recipe) -> list[Phase]:
     """`at` as the two phases it stands for."""
     out: list[Phase] = []
-    for phase in phases:
+    for phase in recipe.phase:
         if phase.scheme != "at":
             out.append(phase)
             continue
-        options = dict(phase.options)
-        length = options.pop("adversarial_epochs", _AT_EPOCHS)
+        options = dict(_bound_scheme(phase, recipe).effective)
+        length = options.pop("adversarial_epochs")
         rates = {"lr": phase.lr, "cap_lr": phase.cap_lr}
         out.append(Phase(scheme="natural", epochs=phase.epochs, **rates))
         out.append(Phase.model_validate({"scheme": "madry", "epochs": length, **rates, **options}))
     return out
 
 
-def _phase(phase: Phase, recipe: Recipe, capped: bool) -> dict[str, Any]:
-    train = recipe.train
+def _bound_scheme(phase: Phase, recipe: Recipe) -> Bound:
+    """The scheme with its options; its radius is the data set's where none is given."""
     options = phase.options
     if "eps" in SCHEMES.options_of(phase.scheme):
         options.setdefault("eps", facts(recipe.data.name).eps)
-    bound = SCHEMES.bind(phase.scheme, **options)
+    return SCHEMES.bind(phase.scheme, **options)
+
+
+def _phase(phase: Phase, recipe: Recipe, capped: bool) -> dict[str, Any]:
+    train = recipe.train
+    bound = _bound_scheme(phase, recipe)
     filled: dict[str, Any] = {
         "scheme": bound.name,
         "epochs": train.epochs if phase.epochs is None else phase.epochs,

@@ -11,6 +11,7 @@ from typing import Any
 from drelu_cli.core.records import NOT_EXAMINED, ModelRecord, Outcome, State
 from drelu_cli.evaluation.columns import columns, cumulative, robust_share, wilson
 from drelu_cli.store.connect import Store
+from drelu_cli.store.evaluations import StoredEvaluation
 from drelu_cli.workflows.plan import Task, Wanted
 
 
@@ -59,12 +60,8 @@ def _entry(
     outcomes = [one.outcomes(store) for one in done]
     states = [[int(outcome.state) for outcome in column] for column in outcomes]
     left = cumulative(states)
-    seconds = {stored.key: stored.seconds for stored in store.evaluations(model_key=record.key)}
-    defaults = {
-        one.task.bound.name: column
-        for one, column in zip(done, states, strict=True)
-        if one.task.is_default
-    }
+    evaluations = store.evaluations(model_key=record.key)
+    seconds = {stored.key: stored.seconds for stored in evaluations}
     return {
         "model": record.key,
         "name": record.name,
@@ -80,13 +77,35 @@ def _entry(
             for one, column, after in zip(done, outcomes, left, strict=True)
         ],
         "worst_case": _share_with_interval(left[-1]),
-        "columns": columns(threat.norm, defaults),
+        "columns": columns(threat.norm, _defaults(store, evaluations, done[0], wanted.seed)),
         "verdict": {"word": NOT_EXAMINED, "evidence": [], "remedy": [], "control": None},
         "findings": [
             {"code": finding.code, "detail": finding.detail}
             for finding in store.findings(record.key)
         ],
     }
+
+
+def _defaults(
+    store: Store, evaluations: Sequence[StoredEvaluation], like: Done, seed: int
+) -> dict[str, list[int]]:
+    """States by attack, of everything stored at default parameters for this threat and list.
+
+    Columns belong to a threat and a list of samples, not to one call of a command.
+    """
+    found: dict[str, list[int]] = {}
+    for stored in evaluations:
+        evaluation = stored.evaluation
+        fits = evaluation.threat == like.task.threat and evaluation.seed == seed
+        own = evaluation.engine == "drelu" and evaluation.cascade is None
+        if (
+            fits
+            and own
+            and not evaluation.given
+            and set(like.rows) <= store.stored_samples(stored.key)
+        ):
+            found[evaluation.attack] = [int(s) for s in store.states(stored.key, like.rows)]
+    return found
 
 
 def _attack(

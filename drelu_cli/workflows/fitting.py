@@ -54,22 +54,26 @@ def fit_recipe(
     state_file = folder / RESUME
     if force:
         state_file.unlink(missing_ok=True)
-    write_recipe(folder / RECIPE, recipe)
     length = sum(phase.epochs for phase in fit.phases)
     context.progress("train", {"name": name_of(recipe), "epochs": length})
     _resume(fit, state_file, device, context)
 
     def on_epoch(current: Fit, record: Mapping[str, Any]) -> None:
         save_state(state_file, current.state())
-        write_history(folder / HISTORY, current.history)
+        if not force:  # the history of the weights that are still there stays beside them
+            write_history(folder / HISTORY, current.history)
         context.progress("epoch", {**record, "of": length, "done": len(current.history)})
 
     result = fit.run(on_epoch)
+    # Everything slow comes before the weights are replaced: what is left until the registry has
+    # them is one rename and one insert, and `train` finds it out where a kill falls between.
+    record = _record(recipe, data, model, result, device, fit)
+    write_recipe(folder / RECIPE, recipe)
     write_history(folder / HISTORY, fit.history)
     save_weights(
         folder / WEIGHTS, model, metadata={"drelu": "1", "recipe": recipe.model_dump_json()}
     )
-    return _record(recipe, data, model, result, device, fit)
+    return record
 
 
 def build_model(recipe: Recipe, data: DataSplits) -> nn.Module:

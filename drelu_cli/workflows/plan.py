@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from drelu_cli.attacks import ATTACKS
@@ -44,16 +44,17 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Task:
-    """One attack under one threat."""
+    """One attack under one threat.
+
+    Attributes:
+        bound: the attack.
+        threat: norm and radius.
+        named: asked for by name, not as part of a suite.
+    """
 
     bound: Bound
     threat: ThreatModel
-
-    @property
-    def is_default(self) -> bool:
-        """Whether every option has the attack's own default."""
-        defaults = ATTACKS.options_of(self.bound.name)
-        return all(self.bound.effective[k] == v for k, v in defaults.items())
+    named: bool = True
 
 
 def tasks_for(dataset: str, wanted: Wanted) -> list[Task]:
@@ -67,13 +68,15 @@ def tasks_for(dataset: str, wanted: Wanted) -> list[Task]:
         NotThereYet: a suite of a later version.
         BadValue: an option of the wrong type.
     """
-    entries = list(suite_entries(wanted.suite)) if wanted.suite else []
-    entries += [_typed(text) for text in wanted.attacks]
+    entries = [(entry, False) for entry in (suite_entries(wanted.suite) if wanted.suite else ())]
+    entries += [(_typed(text), True) for text in wanted.attacks]
     tasks: list[Task] = []
     seen: set[str] = set()
+    # A radius given for minimal-norm attacks alone can only be their bound.
+    bounded = wanted.eps is not None and all(entry.norm == "l2" for entry, _ in entries)
     for eps in _radii(dataset, wanted):
-        for entry in entries:
-            task = _task(entry, dataset, wanted, eps)
+        for entry, named in entries:
+            task = replace(_task(entry, dataset, wanted, eps, bounded=bounded), named=named)
             mark = f"{task.bound.identity}{task.threat}"
             if mark not in seen:
                 seen.add(mark)
@@ -94,10 +97,12 @@ def _radii(dataset: str, wanted: Wanted) -> Sequence[float]:
     return (declared.eps if wanted.norm == "linf" else declared.l2_bound,)
 
 
-def _task(entry: SuiteEntry, dataset: str, wanted: Wanted, eps: float) -> Task:
+def _task(entry: SuiteEntry, dataset: str, wanted: Wanted, eps: float, *, bounded: bool) -> Task:
     bound = ATTACKS.bind(entry.attack, **_cut(entry.attack, dict(entry.options), wanted.max_steps))
-    if entry.norm is None or (wanted.norm == "l2" and wanted.eps is not None):
+    if entry.norm is None:
         return Task(bound, ThreatModel(wanted.norm, eps))
+    if bounded or (wanted.norm == "l2" and wanted.eps is not None):
+        return Task(bound, ThreatModel(entry.norm, eps))
     limit = facts(dataset).l2_bound if entry.bound == "dataset" else entry.bound
     return Task(bound, ThreatModel(entry.norm, eps if limit is None else float(limit)))
 

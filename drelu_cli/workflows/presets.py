@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from drelu_cli.core.errors import UnknownName
@@ -52,23 +52,30 @@ def defaults_for(dataset: str, preset: str) -> dict[str, Any]:
     return merged(base, PRESETS[preset])
 
 
-def cut_to_tiny(mapping: Mapping[str, Any]) -> dict[str, Any]:
-    """`mapping` with every amount at most what `tiny` allows."""
+def cut_to_tiny(mapping: Mapping[str, Any], *, given: Collection[str] = ()) -> dict[str, Any]:
+    """`mapping` with every amount at most what `tiny` allows, but for the options `given`."""
     out = dict(mapping)
     for section, limits in TINY_LIMITS.items():
         fields = dict(out.get(section, {}))
-        out[section] = {**fields, **{k: _least(fields.get(k), most) for k, most in limits.items()}}
-    if isinstance(out.get("phase"), list):
-        out["phase"] = [_cut_phase(phase) for phase in out["phase"]]
+        for name, most in limits.items():
+            if f"{section}.{name}" not in given:
+                fields[name] = _least(fields.get(name), most)
+        out[section] = fields
+    if isinstance(out.get("phase"), list) and not any(name.startswith("phase.") for name in given):
+        most = out["train"]["epochs"]
+        out["phase"] = [_cut_phase(phase, most) for phase in out["phase"]]
     return out
 
 
-def _cut_phase(phase: Mapping[str, Any]) -> dict[str, Any]:
-    lengths = {"epochs": TINY_LIMITS["train"]["epochs"]}
+def _cut_phase(phase: Mapping[str, Any], most: int) -> dict[str, Any]:
+    out = {**phase, "epochs": _least(phase.get("epochs"), most)}
     if phase.get("scheme") == "at":
-        lengths["adversarial_epochs"] = 1
-    return {**phase, **{k: _least(phase.get(k), most) for k, most in lengths.items()}}
+        out["adversarial_epochs"] = _least(phase.get("adversarial_epochs"), most)
+    return out
 
 
-def _least(value: Any, most: int) -> int:
-    return min(value, most) if isinstance(value, int) else most
+def _least(value: Any, most: int) -> Any:
+    """At most `most`; what is no number is left for the recipe's own check to refuse."""
+    if value is None:
+        return most
+    return min(value, most) if isinstance(value, int) else value

@@ -11,7 +11,14 @@ from typing import Any
 
 import drelu_cli
 from drelu_cli.core.errors import RecipeError, UnknownName
-from drelu_cli.core.grid import expanded, merged, parse_toml, with_field
+from drelu_cli.core.grid import (
+    check_tables,
+    expanded,
+    merged,
+    parse_toml,
+    spelled_out,
+    with_field,
+)
 from drelu_cli.core.recipe import Recipe
 from drelu_cli.workflows.presets import (
     TINY_SINGLE_AXES,
@@ -76,8 +83,12 @@ def read_source(reference: str | None) -> Source:
     for name, table in (("grid", grid), ("presets", presets)):
         if not isinstance(table, dict):
             raise RecipeError(f"{where}: {name}: expected a table, got {table!r}")
-    for preset in presets:
+    check_tables(mapping, where=where)
+    for preset, table in presets.items():
         check_preset(preset)
+        if not isinstance(table, dict):
+            raise RecipeError(f"{where}: presets.{preset}: expected a table, got {table!r}")
+        check_tables(table, where=f"{where}: presets.{preset}")
     return Source(Path(reference).stem, where, text, mapping, grid, presets)
 
 
@@ -89,7 +100,10 @@ def _text(reference: str) -> tuple[str, str]:
                 f"there is no recipe file '{reference}'",
                 hint=f"packaged recipes: {', '.join(recipe_names())}",
             )
-        return str(path), path.read_text(encoding="utf-8")
+        try:
+            return str(path), path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as problem:
+            raise RecipeError(f"{path} is not a text file in UTF-8: {problem.reason}") from None
     packaged = recipe_folder() / f"{reference}.toml"
     if not packaged.is_file():
         raise UnknownName.among("recipe", reference, recipe_names())
@@ -124,9 +138,11 @@ def members(
 
 
 def _finished(member: Mapping[str, Any], where: str, preset: str, options: Options) -> Recipe:
-    chosen = cut_to_tiny(member) if preset == "tiny" else dict(member)
+    chosen = spelled_out(member)
     for field, value in options:
         chosen = with_field(chosen, field, value)
+    if preset == "tiny":
+        chosen = cut_to_tiny(chosen, given={field for field, _ in options})
     data = chosen.get("data", {})
     dataset = data.get("name", "digits") if isinstance(data, Mapping) else "digits"
     low = defaults_for(str(dataset), preset)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from statistics import mean
 
 from drelu_cli.core.errors import NotThereYet, UnknownName
 from drelu_cli.core.records import ModelRecord
+from drelu_cli.workflows.cells import family_of
 
 RULES = ("validation", "adaptive")
 _CLEAN_MARGIN = 0.01
@@ -59,36 +59,53 @@ def check_rule(rule: str) -> None:
         )
 
 
-def select_lambda(records: Iterable[ModelRecord]) -> list[Selected]:
+def select_lambda(records: Sequence[ModelRecord], labels: Mapping[str, str]) -> list[Selected]:
     """The highest PGD-10 accuracy among lambdas within 1 point of the best clean accuracy.
 
-    Both are measured on validation images and averaged over seeds. Models without learnable
-    caps, or without these measurements, do not take part.
+    Both are measured on validation images and averaged over seeds. Only what the paper does
+    takes part: learnable caps in the head, natural training. Trainings that differ in more than
+    lambda and seed are different candidates' lists; the longest list of a data set and
+    architecture is chosen from.
+
+    Args:
+        records: models of a comparison.
+        labels: label by model key, as the comparison shows it.
     """
-    scored = [record for record in records if record.lambda_ is not None and _scored(record)]
-    scored.sort(key=lambda record: (record.dataset, record.architecture, record.label))
+    families: dict[tuple[str, str], dict[str, list[ModelRecord]]] = {}
+    for record in filter(_takes_part, records):
+        place = (record.dataset, record.architecture)
+        family = family_of(record, without=("train.seed", "penalty.lambda"))
+        families.setdefault(place, {}).setdefault(family, []).append(record)
     found = []
-    for (dataset, architecture), group in groupby(scored, lambda r: (r.dataset, r.architecture)):
-        found.append(_best(dataset, architecture, list(group)))
+    for (dataset, architecture), lists in sorted(families.items()):
+        longest = max(lists.values(), key=lambda group: len({r.lambda_ for r in group}))
+        found.append(_best(dataset, architecture, longest, labels))
     return found
 
 
-def _scored(record: ModelRecord) -> bool:
-    return "validation_clean" in record.summary and "validation_pgd10" in record.summary
+def _takes_part(record: ModelRecord) -> bool:
+    scored = "validation_clean" in record.summary and "validation_pgd10" in record.summary
+    method = (record.scheme, record.placement) == ("natural", "head")
+    return record.lambda_ is not None and scored and method
 
 
-def _best(dataset: str, architecture: str, records: Sequence[ModelRecord]) -> Selected:
-    by_label = {label: list(group) for label, group in groupby(records, lambda r: r.label)}
-    clean = {label: _mean(group, "validation_clean") for label, group in by_label.items()}
-    pgd = {label: _mean(group, "validation_pgd10") for label, group in by_label.items()}
+def _best(
+    dataset: str,
+    architecture: str,
+    records: Sequence[ModelRecord],
+    labels: Mapping[str, str],
+) -> Selected:
+    by_lambda: dict[float, list[ModelRecord]] = {}
+    for record in records:
+        by_lambda.setdefault(float(record.lambda_ or 0.0), []).append(record)
+    clean = {lambda_: _mean(group, "validation_clean") for lambda_, group in by_lambda.items()}
+    pgd = {lambda_: _mean(group, "validation_pgd10") for lambda_, group in by_lambda.items()}
     floor = max(clean.values()) - _CLEAN_MARGIN
     # The tolerance is for float noise in the subtraction, not for the rule.
-    allowed = [label for label in by_label if clean[label] >= floor - 1e-12]
-    chosen = max(allowed, key=lambda label: pgd[label])
-    lambda_ = by_label[chosen][0].lambda_
-    return Selected(
-        dataset, architecture, chosen, float(lambda_ or 0.0), len(by_label), pgd[chosen]
-    )
+    allowed = [lambda_ for lambda_ in by_lambda if clean[lambda_] >= floor - 1e-12]
+    chosen = max(allowed, key=lambda lambda_: pgd[lambda_])
+    label = labels[by_lambda[chosen][0].key]
+    return Selected(dataset, architecture, label, chosen, len(by_lambda), pgd[chosen])
 
 
 def _mean(records: Sequence[ModelRecord], score: str) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -88,10 +88,32 @@ def find_records(
 
 def _find(reference: str, store: Store, outside: Outside, data: DataCache) -> ModelRecord:
     if Path(reference).suffix in _FILES:
-        return store.add_model(_file_record(reference, outside, data))
+        return _registered(_file_record(reference, outside, data), store, outside)
     if ":" in reference:
-        return store.add_model(_factory_record(reference, outside, data))
+        return _registered(_factory_record(reference, outside, data), store, outside)
+    told = [name for name, value in vars(outside).items() if value != getattr(Outside(), name)]
+    if told:
+        raise BadValue(
+            f"{', '.join(told)}: only for models from outside, and '{reference}' is looked up in "
+            "the registry",
+            hint="give a .safetensors or .pt file, or package.module:factory",
+        )
     return store.find_model(reference)
+
+
+def _registered(record: ModelRecord, store: Store, outside: Outside) -> ModelRecord:
+    """The record in the registry; a trained model's own weights file means that model."""
+    for known in store.models():
+        same = (known.weights_digest, known.dataset_digest) == (
+            record.weights_digest,
+            record.dataset_digest,
+        )
+        if known.source == "trained" and same and record.recipe.get("embedded"):
+            return known
+    stored = store.add_model(record)
+    if outside.label and outside.label != stored.label:
+        stored = store.relabel(stored.key, outside.label)
+    return stored
 
 
 def load_model(record: ModelRecord, data: DataCache, store: Store) -> nn.Module:
@@ -108,7 +130,13 @@ def load_model(record: ModelRecord, data: DataCache, store: Store) -> nn.Module:
         model = _with_weights(build_model(recipe, splits_of(record, data)), path).eval()
     else:
         outside = Outside(**{k: _tuples(v) for k, v in record.recipe["outside"].items()})
-        model, _ = _outside_model(record.recipe["reference"], outside, data)
+        model, _, _ = _outside_model(record.recipe["reference"], outside, data)
+    structure = record.recipe.get("structure")
+    if structure is not None and structure != architecture_digest(model):
+        raise ModelError(
+            f"the code of {record.name} has changed since it was registered",
+            hint="name it again (its file, or package.module:factory) to register it as it is now",
+        )
     if weights_digest(model) != record.weights_digest:
         raise ModelError(
             f"the weights of {record.name} are not the ones that were registered",
@@ -170,28 +198,36 @@ def _factory_record(reference: str, outside: Outside, data: DataCache) -> ModelR
 
 def _outside_model(
     reference: str, outside: Outside, data: DataCache
-) -> tuple[nn.Module, DataSplits]:
-    if Path(reference).suffix not in _FILES:
-        splits = data.get(outside.dataset or "digits", outside.data_path)
-        model = from_factory(reference)
+) -> tuple[nn.Module, DataSplits, Outside]:
+    """The model, its data, and `outside` with the data set that was found."""
+    if Path(reference).suffix in _FILES:
+        model, found = _from_file(Path(reference), outside, data)
     else:
-        model, splits = _from_file(Path(reference), outside, data)
+        model, found = from_factory(reference), _with_data(outside, "digits", None)
     if outside.mean is not None and outside.std is not None:
         model = wrap_normalised(model, outside.mean, outside.std)
-    return model, splits
+    return model, data.get(found.dataset or "digits", found.data_path), found
 
 
-def _from_file(path: Path, outside: Outside, data: DataCache) -> tuple[nn.Module, DataSplits]:
+def _with_data(outside: Outside, dataset: str, path: str | None) -> Outside:
+    """`outside` with this data set where it names none."""
+    if outside.dataset is not None:
+        return outside
+    return replace(outside, dataset=dataset, data_path=path)
+
+
+def _from_file(path: Path, outside: Outside, data: DataCache) -> tuple[nn.Module, Outside]:
     state, metadata = read_weights(path)
     if outside.architecture is None and "recipe" in metadata:
         recipe = Recipe.model_validate_json(metadata["recipe"])
-        splits = data.get(recipe.data.name, recipe.data.path)
-        model = build_model(recipe, splits)
+        found = _with_data(outside, recipe.data.name, recipe.data.path)
+        model = build_model(recipe, data.get(found.dataset or "digits", found.data_path))
     else:
-        splits = data.get(outside.dataset or "digits", outside.data_path)
+        found = _with_data(outside, "digits", None)
+        splits = data.get(found.dataset or "digits", found.data_path)
         model = _architecture(path, outside, splits)
     load_into(model, state, where=str(path))
-    return model.eval(), splits
+    return model.eval(), found
 
 
 def _architecture(path: Path, outside: Outside, splits: DataSplits) -> nn.Module:
@@ -200,9 +236,9 @@ def _architecture(path: Path, outside: Outside, splits: DataSplits) -> nn.Module
             f"{path} does not say which architecture its weights belong to",
             hint="--model dense, --model shallow_cnn, or --model package.module:factory",
         )
-    if "." in outside.architecture.partition(":")[0]:
-        return from_factory(outside.architecture)
     name, options = parse_part(outside.architecture)
+    if ":" in name:
+        return from_factory(name)
     mapping = {
         "model": {"name": name, "placement": outside.placement, **options},
         "activation": outside.activation,
@@ -213,13 +249,26 @@ def _architecture(path: Path, outside: Outside, splits: DataSplits) -> nn.Module
 def _outside_record(
     reference: str, source: Any, name: str, outside: Outside, data: DataCache
 ) -> ModelRecord:
-    model, splits = _outside_model(reference, outside, data)
-    check_input(model, splits.shape)
+    model, splits, found = _outside_model(reference, outside, data)
+    classes = check_input(model, splits.shape)
+    if classes != splits.classes:
+        raise ModelError(
+            f"{reference} gives {classes} logits, data set {splits.test.name} has "
+            f"{splits.classes} classes",
+            hint="is this the data set that the model was trained on? (--dataset)",
+        )
     weights = weights_digest(model)
     structure = architecture_digest(model)
-    described = {k: v for k, v in vars(outside).items() if v is not None}
+    identity = {
+        "record": "outside",
+        "architecture": structure,
+        "weights": weights,
+        "data": splits.digest,
+    }
+    path = found.data_path and str(Path(found.data_path).expanduser().resolve())
+    described = {k: v for k, v in vars(replace(found, data_path=path)).items() if v is not None}
     return ModelRecord(
-        key=digest_of({"record": "outside", "architecture": structure, "weights": weights}),
+        key=digest_of(identity),
         name=name,
         label=outside.label or name,
         source=source,
@@ -233,7 +282,12 @@ def _outside_record(
         cap=None,
         seed=None,
         weights_digest=weights,
-        recipe={"reference": reference, "outside": described},
+        recipe={
+            "reference": reference,
+            "structure": structure,
+            "embedded": source == "file" and outside.architecture is None,
+            "outside": described,
+        },
         summary={},
         provenance=provenance("cpu"),
     )

@@ -9,10 +9,11 @@ from typing import Any
 from drelu_cli.core.errors import DreluError, Interrupted
 from drelu_cli.core.recipe import Recipe
 from drelu_cli.core.records import Evaluation, ModelRecord
+from drelu_cli.published.tables import published_table
 from drelu_cli.store.connect import Store, open_store
 from drelu_cli.workflows.attack import DEFAULT_SUITE, attack
 from drelu_cli.workflows.context import Context
-from drelu_cli.workflows.effective import effective, label_of, name_of
+from drelu_cli.workflows.effective import effective, fitted_to, label_of, name_of
 from drelu_cli.workflows.files import WEIGHTS
 from drelu_cli.workflows.plan import Task, Wanted, tasks_for
 from drelu_cli.workflows.presets import DEFAULT_PRESET
@@ -128,6 +129,9 @@ def sweep(
     context = context or Context()
     name = recipe or DEFAULT_RECIPE
     jobs = plan(name, preset=preset, options=options, context=context)
+    for job in jobs:
+        if job.recipe.report.against is not None:
+            published_table(job.recipe.report.against)  # a wrong name must not cost the work
     report = SweepReport(read_source(name).name, tuple(jobs))
     trainings = {job.key: job.trained for job in jobs}
     report.trainings.planned = len(trainings)
@@ -143,11 +147,18 @@ def sweep(
             _run(job, report, context)
         except Interrupted:
             raise
-        except DreluError as problem:
-            report.failures.append({"job": job.name, "error": problem.message})
-            context.progress("job", {**at, "state": f"failed: {problem.message}"})
+        except Exception as problem:  # noqa: BLE001 - one job must not stop the others
+            error = _described(problem)
+            report.failures.append({"job": job.name, "error": error})
+            context.progress("job", {**at, "state": f"failed: {error}"})
     report.seconds = time.perf_counter() - began
     return report
+
+
+def _described(problem: Exception) -> str:
+    if isinstance(problem, DreluError):
+        return problem.message
+    return f"{type(problem).__name__}: {problem}"
 
 
 def plan(name: str, *, preset: str, options: Options, context: Context) -> list[Job]:
@@ -168,6 +179,7 @@ def plan(name: str, *, preset: str, options: Options, context: Context) -> list[
 def _job(member: Recipe, trained: dict[str, ModelRecord], data: DataCache, store: Store) -> Job:
     wanted_recipe = effective(member)
     splits = data.get(wanted_recipe.data.name, wanted_recipe.data.path)
+    wanted_recipe = fitted_to(wanted_recipe, splits)
     key = wanted_recipe.key(splits.digest)
     wanted = wanted_of(member)
     tasks = tuple(tasks_for(wanted_recipe.data.name, wanted))
@@ -207,7 +219,7 @@ def _run(job: Job, report: SweepReport, context: Context) -> None:
     report.tried.add(job.key)
     try:
         trained = train_recipe(job.recipe, context=context)
-    except DreluError:
+    except Exception:
         report.trainings.failed += not again
         report.evaluations.failed += len(job.tasks)
         raise
@@ -217,7 +229,7 @@ def _run(job: Job, report: SweepReport, context: Context) -> None:
         report.model_keys.append(trained.record.key)
     try:
         attacked = attack([trained.record.name], wanted=job.wanted, context=context)
-    except DreluError:
+    except Exception:
         report.evaluations.failed += len(job.tasks)
         raise
     report.evaluations.reused += attacked.reused

@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from drelu_cli.core.errors import BadValue
+from drelu_cli.core.errors import BadValue, CheckpointError
 from drelu_cli.core.recipe import Recipe
 from drelu_cli.core.records import ModelRecord
 from drelu_cli.data.loading import load
+from drelu_cli.models.checkpoints import read_weights, weights_digest
 from drelu_cli.runtime.devices import pick_device
 from drelu_cli.store.connect import Store, open_store
 from drelu_cli.workflows.context import Context
-from drelu_cli.workflows.effective import effective
+from drelu_cli.workflows.effective import effective, fitted_to
 from drelu_cli.workflows.files import RESUME, WEIGHTS
 from drelu_cli.workflows.fitting import fit_recipe
 from drelu_cli.workflows.presets import DEFAULT_PRESET
@@ -103,11 +104,12 @@ def train_recipe(recipe: Recipe, *, force: bool = False, context: Context) -> Tr
     device = pick_device(context.device)
     wanted = effective(recipe)
     data = load(wanted.data.name, context.data_folder, path=wanted.data.path)
+    wanted = fitted_to(wanted, data)
     key = wanted.key(data.digest)
     with open_store(context.store) as store:
         folder = store.model_dir(key)
         folder.mkdir(parents=True, exist_ok=True)
-        with _only_one(folder):
+        with _only_one(folder, context):
             known = None if force else _finished(store, key, wanted.report.label)
             if known is not None:
                 return TrainReport(known, store.model_dir(key) / WEIGHTS, reused=True)
@@ -118,9 +120,14 @@ def train_recipe(recipe: Recipe, *, force: bool = False, context: Context) -> Tr
 
 
 def _finished(store: Store, key: str, label: str | None) -> ModelRecord | None:
-    """The model of a finished training, under the label asked for."""
+    """The model of a finished training, under the label asked for.
+
+    None where its file is missing, unreadable, or of other weights than the registry's (a forced
+    training was killed before its last step): then it is trained, or resumed, again.
+    """
     known = next((model for model in store.models() if model.key == key), None)
-    if known is None or not (store.model_dir(key) / WEIGHTS).exists():
+    file = store.model_dir(key) / WEIGHTS
+    if known is None or not file.exists() or not _is_intact(file, known):
         return None
     if label and label != known.label:
         store.relabel(key, label)
@@ -128,8 +135,16 @@ def _finished(store: Store, key: str, label: str | None) -> ModelRecord | None:
     return known
 
 
+def _is_intact(file: Path, known: ModelRecord) -> bool:
+    try:
+        state, _ = read_weights(file)
+    except CheckpointError:
+        return False
+    return weights_digest(state) == known.weights_digest
+
+
 @contextmanager
-def _only_one(folder: Path) -> Iterator[None]:
+def _only_one(folder: Path, context: Context) -> Iterator[None]:
     """Two processes that want the same training: the second waits for the first."""
     try:
         import fcntl
@@ -137,7 +152,11 @@ def _only_one(folder: Path) -> Iterator[None]:
         yield
         return
     with (folder / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            context.note("another process trains this model; waiting for it")
+            fcntl.flock(lock, fcntl.LOCK_EX)
         try:
             lock.write(str(os.getpid()))
             yield

@@ -40,7 +40,7 @@ CASES = [
     (["train", "table1"], ["is a grid of", "drelu sweep table1"]),
     (["train", "--dataset", "none.npz"], ["none.npz"]),
     (["attack"], ["no models in the registry", "drelu train"]),
-    (["attack", "--suite", "whitebx"], ["no models"]),
+    (["attack", "--suite", "whitebx"], ["unknown suite 'whitebx'", "did you mean whitebox"]),
     (["compare"], ["no store in runs"]),
     (["compare", "--out", "t.pdf"], ["no known ending", "table.md"]),
     (["compare", "--select", "adaptive"], ["not there yet"]),
