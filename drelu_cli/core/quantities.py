@@ -33,9 +33,11 @@ def parse_eps_list(text: str) -> tuple[float, ...]:
     Raises:
         BadValue: empty, negative or not a number.
     """
-    parts = [part for part in text.split(",") if part.strip()]
-    if not parts:
-        raise BadValue("eps is empty", hint="write --eps 0.1, --eps 8/255 or --eps 0.1,0.2")
+    parts = text.split(",")
+    if not all(part.strip() for part in parts):
+        raise BadValue(
+            f"eps '{text}' has an empty entry", hint="write --eps 0.1, --eps 8/255 or --eps 0.1,0.2"
+        )
     values = tuple(parse_fraction(part, what="eps") for part in parts)
     for value in values:
         if value < 0:

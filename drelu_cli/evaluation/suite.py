@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from dataclasses import dataclass
 
@@ -60,6 +61,13 @@ def check_fits(bound: Bound, threat: ThreatModel, classes: int) -> None:
     Raises:
         BadValue: names the attack, what it needs and what it got.
     """
+    try:
+        inspect.signature(bound.target).bind(None, None, None, None, None, **bound.effective)
+    except TypeError as problem:
+        raise BadValue(
+            f"attack {bound.name} cannot be called: {problem}",
+            hint="an attack is called as (model, x, y, threat, stream, *, options)",
+        ) from None
     norms = getattr(bound.target, "norms", ("linf", "l2"))
     if threat.norm not in norms:
         raise BadValue(

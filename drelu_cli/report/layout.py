@@ -177,12 +177,12 @@ def _attack_cells(cells: pd.DataFrame, training: str, attacks: list[Attack]) -> 
 
 
 def _verdict_columns(verdicts: pd.DataFrame) -> Iterator[tuple[Threat, str]]:
-    """The columns of each threat; where there are several threats, those that say something."""
+    """The columns of each threat that say something."""
     threats = list(verdicts[["norm", "eps"]].drop_duplicates().itertuples(index=False, name=None))
     for norm, eps in threats:
         rows = verdicts[(verdicts["norm"] == norm) & (verdicts["eps"] == eps)]
         for name in VERDICT_COLUMNS:
-            if len(threats) == 1 or rows[name].notna().any():
+            if rows[name].notna().any():
                 yield (norm, eps), name
 
 

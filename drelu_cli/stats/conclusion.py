@@ -87,7 +87,16 @@ def _ranks(comparison: Comparison) -> str:
         names = "; ".join(_better(pair) for pair in lost)
         text += f" At alpha 0.01 (critical difference {cd[0.01]:.4f}) this no longer holds for: "
         text += f"{names}."
+    overall = _overall_p(comparison)
+    if overall is not None and overall > alpha:
+        text += " The overall test shows no difference, so this is not to be interpreted."
     return text
+
+
+def _overall_p(comparison: Comparison) -> float | None:
+    """The p of the overall test: exact where there is one."""
+    test = comparison.friedman
+    return test.F_F_p if test.p_exact is None else test.p_exact
 
 
 def _better(pair: RankPair) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from drelu_cli.core.errors import BadValue, DreluError, InternalError, StoreError
+from drelu_cli.core.errors import BadValue, DreluError, InternalError, StoreError, UnknownName
 from drelu_cli.core.records import Evaluation, ModelRecord
 from drelu_cli.data.contract import DataSplits
 from drelu_cli.data.loading import sample_order
@@ -17,7 +17,7 @@ from drelu_cli.evaluation.preflight import preflight
 from drelu_cli.evaluation.suite import check_fits, run_attack
 from drelu_cli.runtime.devices import pick_device
 from drelu_cli.runtime.provenance import provenance
-from drelu_cli.store.connect import Store, open_store
+from drelu_cli.store.connect import FILE_NAME, Store, open_store
 from drelu_cli.workflows.context import Context
 from drelu_cli.workflows.entries import Done, entries_of
 from drelu_cli.workflows.measure import samples_of
@@ -83,6 +83,11 @@ def attack(
     entries: list[dict[str, Any]] = []
     failures: list[dict[str, str]] = []
     reused = run = 0
+    if not models and not (context.store / FILE_NAME).is_file():
+        raise UnknownName(  # looking for models makes no folder
+            f"no models in the registry {context.store}",
+            hint="drelu train makes one; --store names another registry",
+        )
     with open_store(context.store) as store:
         court = Court(store, data, device, wanted, context)
         records = find_records(models, store, outside or Outside(), data)

@@ -17,7 +17,7 @@ from drelu_cli.stats.audit.findings import Finding, NotChecked, prepare
 from drelu_cli.stats.blocks import cells
 from drelu_cli.stats.claim_reading import read_claims
 from drelu_cli.stats.claims import ClaimResult, check_claims
-from drelu_cli.workflows.files import write_atomically
+from drelu_cli.workflows.files import check_folder, write_atomically
 from drelu_cli.workflows.tabular import read_table, select
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def audit(
         failed=tuple(code for code in dict.fromkeys(fail_on) if counts.get(code, 0)),
     )
     if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
+        check_folder(out)
         write_atomically(out, report.render(out.suffix.lower()))
     return report
 

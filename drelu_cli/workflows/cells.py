@@ -51,7 +51,10 @@ def evaluated_frame(
         found = _chosen(found, attack_seed, models)
         if not (found["attack"] != "clean").any():
             continue
-        notes += _left_out(attacked, found, str(dataset), size)
+        found = _by_content(found, store)
+        for name, group in found.groupby("dataset", sort=False):
+            notes.append(f"{name}: compared on the same {group['n_samples'].max()} test images")
+        notes += _left_out(attacked, found, size)
         parts.append(found)
     if not parts:
         most = int(everything["n_samples"].max())
@@ -66,13 +69,24 @@ def _chosen(frame: pd.DataFrame, attack_seed: int, models: Collection[str] | Non
     return frame[wanted]
 
 
-def _left_out(before: pd.DataFrame, after: pd.DataFrame, dataset: str, size: int) -> list[str]:
+def _by_content(frame: pd.DataFrame, store: Store) -> pd.DataFrame:
+    """`frame` with data sets of one name but other content told apart: `npz [ab12cd]`."""
+    digests = {record.key: record.dataset_digest for record in store.models()}
+    content = frame["model_key"].map(digests)
+    if content.nunique() <= 1:
+        return frame
+    told = [
+        f"{name} [{digest[:6]}]" for name, digest in zip(frame["dataset"], content, strict=True)
+    ]
+    return frame.assign(dataset=told)
+
+
+def _left_out(before: pd.DataFrame, after: pd.DataFrame, size: int) -> list[str]:
     missing = before[~before["evaluation"].isin(set(after["evaluation"]))]
-    notes = [f"{dataset}: compared on the same {after['n_samples'].max()} test images"]
-    if len(missing):
-        named = ", ".join(f"{row['name']} {row['attack']}" for _, row in missing.iterrows())
-        notes.append(f"left out, since they do not cover {size} samples: {named}")
-    return notes
+    if missing.empty:
+        return []
+    named = ", ".join(f"{row['name']} {row['attack']}" for _, row in missing.iterrows())
+    return [f"left out, since they do not cover {size} samples: {named}"]
 
 
 def labels_of(records: Sequence[ModelRecord]) -> dict[str, str]:

@@ -17,7 +17,7 @@ from drelu_cli.report.tables import Comparison, comparison
 from drelu_cli.store.connect import open_store
 from drelu_cli.workflows.cells import cells_of, column_rows, evaluated_frame, labels_of
 from drelu_cli.workflows.context import Context
-from drelu_cli.workflows.files import write_atomically
+from drelu_cli.workflows.files import check_folder, write_atomically
 from drelu_cli.workflows.selection import Selected, check_rule, select_lambda
 
 Format = Literal["md", "tex", "csv", "html"]
@@ -100,8 +100,7 @@ def _format(out: Path | None) -> Format | None:
         return None
     for known in get_args(Format):
         if out.suffix == f".{known}":
-            if not out.resolve().parent.is_dir():
-                raise BadValue(f"there is no folder {out.parent}", hint="make it first")
+            check_folder(out)
             return known  # type: ignore[no-any-return]
     raise BadValue(
         f"'{out}' has no known ending", hint="table.md, table.tex, table.csv or table.html"

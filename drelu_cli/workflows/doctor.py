@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
-from drelu_cli.core.errors import DreluError
+from drelu_cli.core.errors import DreluError, StoreError
 from drelu_cli.data import DATASETS
 from drelu_cli.store.connect import FILE_NAME, open_store
 from drelu_cli.workflows.context import Context
+from drelu_cli.workflows.files import WEIGHTS
 from drelu_cli.workflows.recipes import recipe_names
 
 _PACKAGES = ("torch", "torchvision", "numpy", "pandas", "scipy", "scikit-learn", "pydantic")
@@ -101,6 +102,13 @@ def _store(context: Context) -> str:
     with open_store(context.store, create=False) as store:
         models, evaluations = len(store.models()), len(store.evaluations())
         outcomes = store.check()
+        trained = [record for record in store.models() if record.source == "trained"]
+        gone = [r.name for r in trained if not (store.model_dir(r.key) / WEIGHTS).is_file()]
+    if gone:
+        raise StoreError(
+            f"the weights of {', '.join(gone)} are gone",
+            hint="drelu train --force makes them again",
+        )
     return f"{context.store}: {models} models, {evaluations} evaluations, {outcomes} outcomes read"
 
 

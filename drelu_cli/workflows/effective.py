@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from drelu_cli.activations import ACTIVATIONS
 from drelu_cli.activations.caps import learnable_caps
-from drelu_cli.core.errors import BadValue
+from drelu_cli.core.errors import BadValue, DreluError, ModelError
 from drelu_cli.core.recipe import Phase, Recipe
 from drelu_cli.core.registry import Bound
 from drelu_cli.data.contract import DataSplits
@@ -35,7 +37,7 @@ def effective(recipe: Recipe) -> Recipe:
     """
     activation = ACTIVATIONS.bind(recipe.activation.name, **recipe.activation.options)
     model = MODELS.bind(recipe.model.name, **recipe.model.options)
-    capped = bool(learnable_caps(activation(1)))
+    capped = bool(learnable_caps(_made(activation)))
     lambda_ = _lambda(recipe, capped)
     phases = [_phase(phase, recipe, capped) for phase in _spelled_phases(recipe)]
     mapping = recipe.as_mapping()
@@ -47,6 +49,25 @@ def effective(recipe: Recipe) -> Recipe:
         # The store may be used from another folder; the path is not in the key.
         mapping["data"]["path"] = str(Path(recipe.data.path).expanduser().resolve())
     return Recipe.from_mapping(mapping)
+
+
+def _made(activation: Bound) -> nn.Module:
+    """One module of the activation; errors of a third party's code are named as such."""
+    try:
+        made = activation(1)
+    except DreluError:
+        raise
+    except Exception as problem:
+        raise ModelError(
+            f"activation {activation.name} failed: {type(problem).__name__}: {problem}",
+            hint="an activation is called with its number of channels and returns a module",
+        ) from problem
+    if not isinstance(made, nn.Module):
+        raise ModelError(
+            f"activation {activation.name} gave a {type(made).__name__}, not a torch.nn.Module",
+            hint="an activation is called with its number of channels and returns a module",
+        )
+    return made
 
 
 def fitted_to(recipe: Recipe, data: DataSplits) -> Recipe:

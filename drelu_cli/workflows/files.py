@@ -11,12 +11,23 @@ from typing import Any
 
 import tomli_w
 
+from drelu_cli.core.errors import BadValue
 from drelu_cli.core.recipe import Recipe
 
 WEIGHTS = "weights.safetensors"
 RECIPE = "recipe.toml"
 HISTORY = "history.csv"
 RESUME = "resume.pt"
+
+
+def check_folder(file: Path) -> None:
+    """Refuses a file whose folder does not exist: a typing error must not make folders.
+
+    Raises:
+        BadValue: names the folder.
+    """
+    if not file.resolve().parent.is_dir():
+        raise BadValue(f"there is no folder {file.parent}", hint="make it first")
 
 
 def write_atomically(path: Path, text: str) -> None:

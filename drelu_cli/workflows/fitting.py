@@ -13,7 +13,7 @@ from drelu_cli.activations.caps import cap_statistics
 from drelu_cli.core.recipe import Recipe
 from drelu_cli.core.records import ModelRecord
 from drelu_cli.data.contract import Dataset, DataSplits
-from drelu_cli.models.build import build
+from drelu_cli.models.build import build, check_input
 from drelu_cli.models.checkpoints import save_weights, weights_digest
 from drelu_cli.runtime.provenance import provenance
 from drelu_cli.runtime.streams import seeded_initialisation
@@ -79,7 +79,7 @@ def fit_recipe(
 def build_model(recipe: Recipe, data: DataSplits) -> nn.Module:
     """The untrained model of an effective recipe; its weights follow from the seed."""
     with seeded_initialisation("weights", recipe.train.seed):
-        return build(
+        model = build(
             recipe.model.name,
             shape=data.shape,
             classes=data.classes,
@@ -89,6 +89,8 @@ def build_model(recipe: Recipe, data: DataSplits) -> nn.Module:
             std=data.std,
             options=recipe.model.options,
         )
+    check_input(model, data.shape)
+    return model
 
 
 def _prepared(recipe: Recipe, data: DataSplits, model: nn.Module, device: torch.device) -> Fit:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from drelu_cli.core.errors import BadValue
+from drelu_cli.core.errors import BadValue, UnknownName
 from drelu_cli.published import CONTROL, is_published
 from drelu_cli.report.diagram import PLOT_FORMATS, plot_diagram
 from drelu_cli.report.stats_document import stats_document
@@ -17,7 +17,7 @@ from drelu_cli.report.stats_sections import FORMATS, WIDTH, Section, check_suffi
 from drelu_cli.stats.blocks import Blocks, cells, networks, resolve_unit
 from drelu_cli.stats.comparison import ROPE, Comparison, compare_treatments
 from drelu_cli.stats.conclusion import conclusions
-from drelu_cli.workflows.files import write_atomically
+from drelu_cli.workflows.files import check_folder, write_atomically
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -187,6 +187,8 @@ def _single(table: str, frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _blocks(frame: pd.DataFrame, columns: str, asked: str, over: str) -> tuple[Blocks, str]:
+    if over not in ("mean", "worst"):
+        raise UnknownName.among("value of --over", over, ("mean", "worst"))
     by_cell = cells(frame, columns)
     unit, warning = resolve_unit(asked, by_cell)
     return (networks(by_cell, over) if unit == "network" else by_cell), warning
@@ -195,7 +197,7 @@ def _blocks(frame: pd.DataFrame, columns: str, asked: str, over: str) -> tuple[B
 def _write(report: StatsReport, plot: Path | None, out: Path | None) -> None:
     comparison = report.comparison
     if plot is not None:
-        plot.parent.mkdir(parents=True, exist_ok=True)
+        check_folder(plot)
         plot_diagram(
             plot,
             comparison.blocks.treatments,
@@ -204,5 +206,5 @@ def _write(report: StatsReport, plot: Path | None, out: Path | None) -> None:
             comparison.alpha,
         )
     if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
+        check_folder(out)
         write_atomically(out, report.render(out.suffix.lower()))

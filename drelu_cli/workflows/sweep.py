@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +11,7 @@ from drelu_cli.core.errors import DreluError, Interrupted
 from drelu_cli.core.recipe import Recipe
 from drelu_cli.core.records import Evaluation, ModelRecord
 from drelu_cli.published.tables import published_table
-from drelu_cli.store.connect import Store, open_store
+from drelu_cli.store.connect import FILE_NAME, Store, open_store
 from drelu_cli.workflows.attack import DEFAULT_SUITE, attack
 from drelu_cli.workflows.context import Context
 from drelu_cli.workflows.effective import effective, fitted_to, label_of, name_of
@@ -167,16 +168,24 @@ def plan(name: str, *, preset: str, options: Options, context: Context) -> list[
     One job per training and way of attacking it: a grid over `attack.eps` trains once.
     """
     data = DataCache(context)
-    with open_store(context.store) as store:
+    found = [member for member, _ in members(read_source(name), preset=preset, options=options)]
+    if not (context.store / FILE_NAME).is_file():  # a plan makes no store
+        return _unique(_job(member, {}, data, None) for member in found)
+    with open_store(context.store, create=False) as store:
         trained = {record.key: record for record in store.models()}
-        jobs: dict[tuple[str, Wanted], Job] = {}
-        for member, _ in members(read_source(name), preset=preset, options=options):
-            job = _job(member, trained, data, store)
-            jobs.setdefault((job.key, job.wanted), job)
-    return list(jobs.values())
+        return _unique(_job(member, trained, data, store) for member in found)
 
 
-def _job(member: Recipe, trained: dict[str, ModelRecord], data: DataCache, store: Store) -> Job:
+def _unique(jobs: Iterable[Job]) -> list[Job]:
+    kept: dict[tuple[str, Wanted], Job] = {}
+    for job in jobs:
+        kept.setdefault((job.key, job.wanted), job)
+    return list(kept.values())
+
+
+def _job(
+    member: Recipe, trained: dict[str, ModelRecord], data: DataCache, store: Store | None
+) -> Job:
     wanted_recipe = effective(member)
     splits = data.get(wanted_recipe.data.name, wanted_recipe.data.path)
     wanted_recipe = fitted_to(wanted_recipe, splits)
@@ -184,10 +193,10 @@ def _job(member: Recipe, trained: dict[str, ModelRecord], data: DataCache, store
     wanted = wanted_of(member)
     tasks = tuple(tasks_for(wanted_recipe.data.name, wanted))
     record = trained.get(key)
-    found = record is not None and (store.model_dir(key) / WEIGHTS).exists()
     samples = min(wanted.samples, len(splits.test.labels))
-    stored = 0
-    if record is not None and found:
+    found, stored = False, 0
+    if store is not None and record is not None:
+        found = (store.model_dir(key) / WEIGHTS).exists()
         stored = sum(_covered(store, record, task, wanted, samples) for task in tasks)
     return Job(
         member, key, name_of(wanted_recipe), label_of(wanted_recipe), wanted, tasks, found, stored

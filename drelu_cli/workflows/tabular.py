@@ -27,7 +27,7 @@ def read_table(path: Path) -> pd.DataFrame:
         DataError: no such file, not a CSV file, no rows, neither form.
         BadValue: an accuracy that is no number, or fractions instead of percent.
     """
-    frame = _csv(path)
+    frame = _of_compare(_csv(path))
     if {"training", "accuracy"} <= set(frame.columns):
         long = _long(frame, path)
     elif frame.columns.isin(["accuracy", "training", "printed_rank"]).any():
@@ -39,6 +39,13 @@ def read_table(path: Path) -> pd.DataFrame:
     else:
         long = _from_wide(frame, path)
     return _checked(long, path)
+
+
+def _of_compare(frame: pd.DataFrame) -> pd.DataFrame:
+    """The CSV that `drelu compare --out` writes, which is in fractions, in the long form."""
+    if not {"architecture", "training", "attack", "mean"} <= set(frame.columns):
+        return frame
+    return frame.rename(columns={"architecture": "model"}).assign(accuracy=100.0 * frame["mean"])
 
 
 def select(frame: pd.DataFrame, where: Mapping[str, str]) -> pd.DataFrame:

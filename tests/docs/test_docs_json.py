@@ -85,6 +85,8 @@ def printed(tmp_path_factory, small_store):
     """Documents by command, from a store of two nets and from broken input."""
     folder = tmp_path_factory.mktemp("json")
     shutil.copytree(small_store, folder / "runs")
+    shutil.copytree(small_store, folder / "damaged")
+    sorted((folder / "damaged").glob("models/*/weights.safetensors"))[0].write_bytes(b"")
     (folder / "own_net.py").write_text(NET)
     (folder / "gaps.csv").write_text(GAPS)
     lines = (
@@ -102,6 +104,7 @@ def printed(tmp_path_factory, small_store):
         "export models",
         "gc",
         "doctor",
+        "attack --suite smoke --samples 20 --eps 0.07 --store damaged",
         "recipe show smoke",
         "stats published:table12",
     )

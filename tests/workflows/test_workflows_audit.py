@@ -59,8 +59,8 @@ def test_a_report_that_can_be_pasted(everything, tmp_path):
         "| critical difference of average ranks (Nemenyi) | 0.656 | 0.7817 | refuted |" in markdown
     )
     assert markdown.count("\n| table ") == sum(COUNTS.values())
-    audit("published:table2", out=tmp_path / "sub" / "review.md")
-    assert (tmp_path / "sub" / "review.md").read_text().startswith("## Audit")
+    audit("published:table2", out=tmp_path / "review.md")
+    assert (tmp_path / "review.md").read_text().startswith("## Audit")
 
 
 def test_claims_belong_to_their_table():

@@ -197,3 +197,66 @@ def test_a_job_that_fails_in_any_way_does_not_stop_the_sweep(context, tmp_path, 
     report = module.sweep(str(path), context=context)
     assert report.failures == [{"job": "digits-dense-relu-s0", "error": "ValueError: ours"}]
     assert report.trainings.as_json() == {"planned": 2, "reused": 0, "done": 1, "failed": 1}
+
+
+def test_compare_s_csv_is_read_by_stats(context, tmp_path):
+    from drelu_cli.workflows.stats import stats
+
+    train(options=[("train.epochs", 1), ("activation", "drelu")], context=context)
+    attack(wanted=wanted(suite="smoke"), context=context)
+    compare(out=tmp_path / "t.csv", context=context)
+    document = stats(str(tmp_path / "t.csv")).document
+    assert document["treatments"] == stats(store=context.store).document["treatments"]
+    assert document["friedman"] == stats(store=context.store).document["friedman"]
+
+
+def test_two_files_under_one_loader_are_two_data_sets(tmp_path):
+    import numpy as np
+
+    context = Context(store=tmp_path / "runs", device="cpu")
+    for seed in range(2):
+        rng = np.random.default_rng(seed)
+        x, y = rng.integers(0, 255, (60, 8, 8), dtype=np.uint8), np.arange(60) % 10
+        path = tmp_path / f"{seed}.npz"
+        np.savez(path, x_train=x, y_train=y, x_test=x, y_test=y)
+        fields = [("data.name", "npz"), ("data.path", str(path)), ("train.epochs", 1)]
+        train(options=[*fields, ("activation", "relu")], context=context)
+    attack(wanted=wanted("fgsm"), context=context)
+    report = compare(context=context)
+    assert report.table.cells["dataset"].nunique() == 2
+    assert set(report.table.cells["rank"]) == {1.0}
+    assert sum("same 20 test images" in note for note in report.notes) == 2
+
+
+@pytest.mark.parametrize(
+    ("code", "word"),
+    [
+        ("class Bad(nn.Module):\n    def __init__(self):\n        super().__init__()\n", "failed"),
+        ("def Bad(channels):\n    return 3\n", "gave a int"),
+    ],
+)
+def test_an_activation_that_is_none_is_the_user_s_to_mend(tmp_path, monkeypatch, code, word):
+    from drelu_cli.core.errors import ModelError
+
+    name = f"acts_{word.partition(' ')[0]}"
+    (tmp_path / f"{name}.py").write_text(f"from torch import nn\n{code}")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ModelError, match=word):
+        one(written(tmp_path, f'activation = "{name}:Bad"\n'))
+
+
+def test_an_attack_that_cannot_be_called_is_refused(context, tmp_path, monkeypatch):
+    (tmp_path / "own_attack.py").write_text("def fn(x):\n    return x\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(BadValue, match="cannot be called"):
+        attack(["digits-dense-relu-s0"], wanted=wanted("own_attack:fn"), context=context)
+
+
+def test_looking_makes_no_folders(tmp_path):
+    from drelu_cli.workflows.sweep import sweep
+
+    nowhere = Context(store=tmp_path / "typo", device="cpu")
+    with pytest.raises(UnknownName, match="no models"):
+        attack(wanted=wanted("fgsm"), context=nowhere)
+    assert sweep("smoke", preset="tiny", dry_run=True, context=nowhere).trainings.planned == 2
+    assert not (tmp_path / "typo").exists()
