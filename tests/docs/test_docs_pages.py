@@ -48,7 +48,9 @@ def test_every_link_resolves(page, target):
 def test_every_page_is_in_the_navigation_once():
     nav = (docs_pages.ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:\n")[2]
     listed = re.findall(r": (\S+\.md)$", nav, re.MULTILINE)
-    assert sorted(listed) == sorted(page.name for page in docs_pages.DOCS.glob("*.md"))
+    assert sorted(listed) == sorted(
+        page.relative_to(docs_pages.DOCS).as_posix() for page in docs_pages.DOCS.rglob("*.md")
+    )
 
 
 @pytest.mark.parametrize("page", docs_pages.PAGES, ids=lambda page: page.name)
