@@ -54,11 +54,16 @@ def accuracy(
 
 def distance(x: Tensor, x_adv: Tensor, norm: str) -> Tensor:
     """(N,) float64 distance of each point from its input in `norm`."""
-    difference = (x_adv.double() - x.double()).flatten(1)
+    difference = (_exact(x_adv) - _exact(x)).flatten(1)
     if norm == "linf":
         return difference.abs().amax(dim=1)
     length: Tensor = torch.linalg.vector_norm(difference, dim=1)
     return length
+
+
+def _exact(x: Tensor) -> Tensor:
+    """In float64, which MPS does not have: there on the CPU."""
+    return (x.cpu() if x.device.type == "mps" else x).double()
 
 
 def verify(x: Tensor, x_adv: Tensor, threat: ThreatModel, *, attack: str) -> Tensor:

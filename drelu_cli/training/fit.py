@@ -239,7 +239,7 @@ class Fit:
             for start in range(0, len(self.validation), _VALIDATION_BATCH):
                 x, y, index = self.validation.batch(slice(start, start + _VALIDATION_BATCH))
                 scored = phase.scheme(self.model, x, y, self._stream(index, "validation"))
-                loss += scored.total.double().cpu() * len(y)
+                loss += scored.total.cpu().double() * len(y)
                 correct += (self.model(x).argmax(dim=1) == y).sum().cpu()
             penalty = float(self.lambda_ * cap_penalty(self.model))
         count = len(self.validation)
