@@ -24,6 +24,8 @@ _UsageError = typer.BadParameter.__bases__[0]
 
 # Typer turns Ctrl-C into this code before we see it, depending on its release.
 _TYPER_INTERRUPTED = 130
+# `drelu` and `drelu recipe` alone: the help, which click raises as a usage error.
+_HELP_WANTED = "NoArgsIsHelpError"
 _INTERRUPTED = (
     "Interrupted",
     "interrupted; what was finished is kept",
@@ -54,6 +56,9 @@ def _run(words: list[str], *, debug: bool, json: bool) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return _report(*_INTERRUPTED, json)
     except Exception as problem:  # noqa: BLE001 - the one place where every error ends
+        if type(problem).__name__ == _HELP_WANTED:
+            sys.stdout.write(f"{_usage_message(problem)}\n")
+            return 0
         if debug:
             traceback.print_exc()
         return _report(*_described(problem), json)

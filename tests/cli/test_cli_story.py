@@ -337,3 +337,10 @@ def test_a_model_can_be_removed_with_its_results(drelu, own_store):
     (left,) = drelu("list", "models", "--store", own_store, "--json").document["items"]
     assert left["label"] == "D-ReLU-1"
     assert drelu("gc", "--store", own_store, "--remove", "gone").code == 2
+
+
+@pytest.mark.parametrize("words", [[], ["recipe"]])
+def test_a_group_without_a_command_shows_its_help(drelu, words):
+    ran = drelu(*words)
+    assert (ran.code, ran.err) == (0, "")
+    assert "Commands:" in ran.out
