@@ -8,12 +8,15 @@ VENV ?= .venv
 PIP_ARGS ?=
 PYTEST_ARGS ?=
 DEMO ?= demo
+DEVICE ?= cpu
+BENCH_ARGS ?=
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet $(PIP_ARGS) -c constraints.txt
 INSTALLED := $(VENV)/.installed
 WITH_TESTS := $(VENV)/.installed-test
 WITH_CHECKS := $(VENV)/.installed-check
+WITH_PEERS := $(VENV)/.installed-bench
 # Two test processes on two cores: one thread each, or they fight.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
 
@@ -33,6 +36,10 @@ $(WITH_TESTS): $(INSTALLED)
 
 $(WITH_CHECKS): $(INSTALLED)
 	@$(PIP) -e ".[test,check]"
+	@touch $@
+
+$(WITH_PEERS): $(INSTALLED)
+	@$(PIP) -e ".[bench]"
 	@touch $@
 
 # Small nets gain nothing from a second thread, and lose much of it on a busy machine.
@@ -58,10 +65,11 @@ check: $(WITH_CHECKS)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(INSTALLED)
-	$(BIN)/python benchmarks/start_up.py > docs/benchmarks.md.new
-	mv docs/benchmarks.md.new docs/benchmarks.md
-	cat docs/benchmarks.md
+# make bench DEVICE=cuda BENCH_ARGS="--data-dir DIR --rows pgd". Networks and results stay in
+# build/speed: what was measured on this code is not measured again.
+bench: $(WITH_PEERS)
+	$(BIN)/python benchmarks/start_up.py --write
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/speed.py --write --device $(DEVICE) $(BENCH_ARGS)
 
 docs:
 	@test -x .venv-docs/bin/python || $(PYTHON) -m venv .venv-docs

@@ -1,6 +1,7 @@
 """How long the commands that must answer at once take, as whole processes.
 
-    python benchmarks/start_up.py > docs/benchmarks.md
+    python benchmarks/start_up.py            # prints the section
+    python benchmarks/start_up.py --write    # puts it into docs/benchmarks.md
 
 Each round runs every command once, in turn, so that a busy machine slows all of them alike;
 ratios are taken within a round. Medians over the rounds, after one round that is not counted.
@@ -8,15 +9,13 @@ ratios are taken within a round. Medians over the rounds, after one round that i
 
 from __future__ import annotations
 
-import os
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from importlib.metadata import version
-from pathlib import Path
+
+from page import machine, versions, write_section
 
 ROUNDS = 9
 BARE = [sys.executable, "-c", "pass"]
@@ -32,6 +31,7 @@ REFERENCES = {
     'python -c "import pandas, scipy.stats"': [sys.executable, "-c", "import pandas, scipy.stats"],
     'python -c "import torch"': [sys.executable, "-c", "import torch"],
 }
+PACKAGES = ("torch", "numpy", "pandas", "scipy", "typer", "pydantic")
 
 
 def seconds(command: list[str], folder: str) -> float:
@@ -39,16 +39,6 @@ def seconds(command: list[str], folder: str) -> float:
     began = time.perf_counter()
     subprocess.run(command, cwd=folder, check=True, capture_output=True)
     return time.perf_counter() - began
-
-
-def processor() -> str:
-    """The processor's name, where the system tells it."""
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def measured() -> dict[str, list[float]]:
@@ -67,29 +57,30 @@ def measured() -> dict[str, list[float]]:
     return found
 
 
-def main() -> None:
-    """Prints the page."""
-    found = measured()
+def section(found: dict[str, list[float]]) -> str:
+    """The section as Markdown."""
     bare = found["python -c pass"]
-    packages = ("torch", "numpy", "pandas", "scipy", "typer", "pydantic")
-    print("# Benchmarks\n")
-    print("Written by `make bench` (`benchmarks/start_up.py`). Speed of the attacks: not measured")
-    print("here yet.\n")
-    print("## Start-up: commands that must answer at once\n")
-    print(
-        f"{processor()}, {os.cpu_count()} CPU cores, {platform.system()}, "
-        f"Python {platform.python_version()}, "
-        + ", ".join(f"{package} {version(package)}" for package in packages)
-        + f". n = {ROUNDS} rounds, whole processes, paired."
-    )
-    print("\n| command | median s | min .. max s | times a bare Python |")
-    print("| --- | ---: | ---: | ---: |")
+    lines = [
+        "## Start-up: commands that must answer at once",
+        "",
+        f"{machine()}, {versions(*PACKAGES)}. n = {ROUNDS} rounds, whole processes, paired.",
+        "",
+        "| command | median s | min .. max s | times a bare Python |",
+        "| --- | ---: | ---: | ---: |",
+    ]
     for name, times in found.items():
         ratio = statistics.median(a / b for a, b in zip(times, bare, strict=True))
-        print(
-            f"| `{name}` | {statistics.median(times):.2f} | {min(times):.2f} .. {max(times):.2f} "
-            f"| {ratio:.1f} |"
-        )
+        middle, low, high = statistics.median(times), min(times), max(times)
+        lines.append(f"| `{name}` | {middle:.2f} | {low:.2f} .. {high:.2f} | {ratio:.1f} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Prints the section, or with `--write` puts it into the page."""
+    text = section(measured())
+    print(text)
+    if "--write" in sys.argv[1:]:
+        write_section("start-up", text)
 
 
 if __name__ == "__main__":

@@ -10,11 +10,13 @@ from torch import Tensor, nn
 
 from drelu_cli.attacks.contract import AttackResult, attack
 from drelu_cli.attacks.geometry import (
+    limits,
     per_sample,
-    project,
+    project_,
     random_on_sphere,
     same,
     steepest,
+    vanishes,
 )
 from drelu_cli.attacks.gradient import Loss, forward, forward_backward
 from drelu_cli.attacks.losses import cross_entropy, dlr
@@ -27,7 +29,7 @@ from drelu_cli.attacks.stages import (
     worst_over,
 )
 from drelu_cli.core.records import ThreatModel
-from drelu_cli.runtime.driver import Rows, choose, drive
+from drelu_cli.runtime.driver import Rows, choose, drive, taken
 from drelu_cli.runtime.streams import Stream
 
 MOMENTUM = 0.75  # alpha of the paper: weight of the plain step after the first one
@@ -60,7 +62,7 @@ def apgd_ce(
             raised the loss.
     """
     ascent = Apgd(model, threat, cross_entropy, steps, rho)
-    return _apgd(x, y, threat, stream.at("apgd_ce"), ascent, restarts)
+    return over_restarts(x, y, threat, stream.at("apgd_ce"), ascent, restarts)
 
 
 @attack(version=1, norms=("linf", "l2"), min_classes=3)
@@ -91,10 +93,10 @@ def apgd_dlr(
         BadValue: the model has fewer than 3 classes.
     """
     ascent = Apgd(model, threat, dlr, steps, rho)
-    return _apgd(x, y, threat, stream.at("apgd_dlr"), ascent, restarts)
+    return over_restarts(x, y, threat, stream.at("apgd_dlr"), ascent, restarts)
 
 
-def _apgd(
+def over_restarts(
     x: Tensor,
     y: Tensor,
     threat: ThreatModel,
@@ -102,6 +104,7 @@ def _apgd(
     ascent: Apgd,
     restarts: int,
 ) -> AttackResult:
+    """`ascent` from one random start after the other, on the samples that still stand."""
     if threat.eps == 0:
         return untouched(x)
 
@@ -148,6 +151,10 @@ class Apgd:
         self.rho = rho
         self.windows = checkpoints(steps)
 
+    def loss_of(self, rows: Rows) -> Loss:  # noqa: ARG002
+        """The loss at these samples; targeted variants look up each sample's target in `rows`."""
+        return self.loss
+
     def start(self, rows: Rows, point: Tensor) -> Rows:
         """The state at `point`.
 
@@ -157,6 +164,7 @@ class Apgd:
         state = fresh(rows, point)
         return {
             **state,
+            **limits(rows["x"], self.threat),
             "point": point,
             "before": point,
             "best_gradient": torch.zeros_like(point),
@@ -171,7 +179,7 @@ class Apgd:
         """Looks at the current point, adapts the step size, moves on."""
         last = rows["step"] == self.steps
         look = forward if bool(last.all()) else forward_backward
-        seen = look(self.model, rows["point"], rows["y"], self.loss)
+        seen = look(self.model, rows["point"], rows["y"], self.loss_of(rows))
         better = seen.wrong | (seen.loss > rows["loss"])
         first = rows["step"] == 0
         state = {
@@ -214,17 +222,24 @@ class Apgd:
 
     def _moved(self, rows: Rows) -> Rows:
         """P(x + a (P(x + s g) - x) + (1 - a)(x - x_before)); a = 1 at the first step."""
-        x, point, norm = rows["x"], rows["point"], self.threat.norm
-        stride = per_sample(rows["step_size"], point) * steepest(rows["gradient"], norm)
-        plain = project(point + stride, x, self.threat)
+        point, before, norm = rows["point"], rows["before"], self.threat.norm
         weight = torch.where(rows["step"] == 0, 1.0, MOMENTUM).to(point.dtype)
         a = per_sample(weight, point)
-        blended = point + (plain - point) * a + (point - rows["before"]) * (1.0 - a)
+        # In place: on small nets new tensors would take as long as the model.
+        stride = steepest(rows["gradient"], norm).mul_(per_sample(rows["step_size"], point))
+        stepped = stride.add_(point)
         # Linf: what a step does not move after projection, a smaller step along the same sign
         # does not either. L2: the same holds before projection (a zero gradient).
-        stuck = same(plain if norm == "linf" else point + stride, point)
-        if bool(stuck.any()):
-            stuck = stuck & same(point, rows["before"]) & same(point, rows["best"])
+        stuck = same(stepped, point) if norm == "l2" else None
+        delta = project_(stepped, rows, self.threat).sub_(point)
+        stuck = vanishes(delta) if stuck is None else stuck
+        unmoved = stuck.nonzero()[:, 0]
+        if len(unmoved):
+            part = taken({name: rows[name] for name in ("point", "before", "best")}, unmoved)
+            at_rest = same(part["point"], part["before"]) & same(part["point"], part["best"])
+            stuck = stuck.index_copy(0, unmoved, at_rest)
+        momentum = (point - before).mul_(1.0 - a)
+        blended = delta.mul_(a).add_(point).add_(momentum)
         state = {name: rows[name] for name in rows if name != "gradient"}
-        next_point = project(blended, x, self.threat)
+        next_point = project_(blended, rows, self.threat)
         return {**state, "point": next_point, "before": point, "stuck": stuck}

@@ -11,11 +11,11 @@ from drelu_cli.core.records import Norm
 from drelu_cli.runtime.streams import Stream
 
 DUAL = {"linf": 1, "l2": 2}
-FLOOR = -20.0  # logit of the third class: never the largest, so that DLR is defined
+FLOOR = (-20.0, -21.0)  # logits of two more classes: never the largest; DLR losses need four
 
 
 class TwoSided(nn.Module):
-    """Logits (u, -u, FLOOR) with u = w . x + b: one hyperplane between the classes 0 and 1."""
+    """Logits (u, -u, *FLOOR) with u = w . x + b: one hyperplane between the classes 0 and 1."""
 
     def __init__(self, weight: Tensor, bias: Tensor) -> None:
         super().__init__()
@@ -23,9 +23,9 @@ class TwoSided(nn.Module):
         self.bias = nn.Parameter(bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, ...) -> (n, 3)."""
+        """(n, ...) -> (n, 4)."""
         u = x.flatten(1) @ self.weight + self.bias
-        return torch.stack([u, -u, torch.full_like(u, FLOOR)], dim=1)
+        return torch.stack([u, -u, *(torch.full_like(u, low) for low in FLOOR)], dim=1)
 
 
 class Constant(nn.Module):
@@ -33,12 +33,12 @@ class Constant(nn.Module):
 
     def __init__(self, *, trainable: bool) -> None:
         super().__init__()
-        logits = torch.tensor([1.0, 0.0, -1.0], dtype=torch.float64)
+        logits = torch.tensor([1.0, 0.0, -1.0, -2.0], dtype=torch.float64)
         self.logits = nn.Parameter(logits, requires_grad=trainable)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, ...) -> (n, 3)."""
-        return self.logits.expand(len(x), 3)
+        """(n, ...) -> (n, 4)."""
+        return self.logits.expand(len(x), 4)
 
 
 class NanBeyond(nn.Module):
@@ -49,7 +49,7 @@ class NanBeyond(nn.Module):
         self.model = model
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, ...) -> (n, 3)."""
+        """(n, ...) -> (n, 4)."""
         logits: Tensor = self.model(x)
         return logits.masked_fill((logits[:, :1] <= logits[:, 1:2]), torch.nan)
 
@@ -62,7 +62,7 @@ class NanSlope(nn.Module):
         self.model = model
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, ...) -> (n, 3)."""
+        """(n, ...) -> (n, 4)."""
         nothing = 0.0 * torch.sqrt(0.0 * x).flatten(1).sum(dim=1, keepdim=True)
         logits: Tensor = self.model(x)
         return logits + nothing
@@ -105,9 +105,9 @@ class Raises(nn.Module):
 
 @dataclass(frozen=True)
 class Problem:
-    """Samples on both sides of a hyperplane, some within reach of the radius and some not."""
+    """Samples of a linear model, some within reach of the radius and some not."""
 
-    model: TwoSided
+    model: nn.Module
     x: Tensor
     y: Tensor
     reachable: Tensor
@@ -145,6 +145,37 @@ def corner_problem(
     model = TwoSided(weight, bias).eval()
     everyone = torch.ones(count, dtype=torch.bool)
     return Problem(model, x.reshape(count, *shape), (~everyone).long(), everyone)
+
+
+def classes_problem(
+    norm: Norm, shape: tuple[int, ...], count: int, eps: float, slack: float
+) -> Problem:
+    """`count` samples of a linear model with 6 classes, whose weights differ in length; float64.
+
+    Within the box a sample is broken if and only if eps exceeds the least (z_y - z_t) / (dual
+    norm of w_y - w_t); the class of the second largest logit is often not the one that attains
+    it. Distances between eps / slack and eps * slack do not occur.
+    """
+    size, classes, candidates = torch.Size(shape).numel(), 6, 40 * count
+    lengths = torch.linspace(0.2, 2.0, classes, dtype=torch.float64)
+    weight = lengths[:, None] * _normal("classes", classes * size).reshape(classes, size)
+    x = 0.5 + 0.35 * _normal("candidates", candidates * size).reshape(candidates, size).tanh()
+    logits = (x - 0.5) @ weight.T
+    y = logits.argmax(dim=1)
+    dual = (weight[y][:, None] - weight[None]).norm(p=DUAL[norm], dim=2)
+    away = logits.gather(1, y[:, None]) - logits
+    reach = (away / dual).scatter(1, y[:, None], torch.inf).amin(dim=1)
+    clear = ((reach < eps / slack) | (reach > eps * slack)).nonzero()[:, 0]
+    # Half of them from each side of the radius, as far as there are enough.
+    order = clear[(reach[clear] / eps).log().abs().argsort()]
+    inner, outer = (order[reach[order] < eps], order[reach[order] > eps])
+    chosen = torch.cat([inner[: (count + 1) // 2], outer[: count // 2]])
+    linear = nn.Linear(size, classes).double()
+    with torch.no_grad():
+        linear.weight.copy_(weight)
+        linear.bias.copy_(-0.5 * weight.sum(dim=1))
+    model = nn.Sequential(nn.Flatten(), linear).eval()
+    return Problem(model, x[chosen].reshape(-1, *shape), y[chosen], reach[chosen] < eps)
 
 
 def curved_problem(shape: tuple[int, ...], count: int) -> tuple[nn.Module, Tensor, Tensor]:

@@ -9,12 +9,12 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from drelu_cli.attacks.contract import AttackResult, attack
-from drelu_cli.attacks.geometry import distance, per_sample, within
+from drelu_cli.attacks.geometry import inside, per_sample
 from drelu_cli.attacks.gradient import forward_backward
 from drelu_cli.attacks.losses import margin
 from drelu_cli.attacks.stages import KEPT, fresh, result, samples, untouched
 from drelu_cli.core.records import ThreatModel
-from drelu_cli.runtime.driver import Rows, choose, drive
+from drelu_cli.runtime.driver import Rows, drive
 from drelu_cli.runtime.streams import Stream
 
 # The tanh space is cut at +-atanh(1 - SHRINK), where it reaches 0 and 1 exactly. Without the
@@ -29,7 +29,7 @@ GROWTH = 10.0  # c grows by this factor until a sample is first broken (paper's 
 IMPROVED = 0.9999
 
 
-@attack(version=1, norms=("l2",), minimal_norm=True)
+@attack(version=2, norms=("l2",), minimal_norm=True)
 def cw_l2(
     model: nn.Module,
     x: Tensor,
@@ -119,9 +119,11 @@ class Search:
         x = rows["x"]
         state = fresh(rows, x)
         infinite = torch.full_like(state["loss"], torch.inf)
+        origin = to_tanh_space(x)
         return {
             **state,
-            "w": to_tanh_space(x),
+            "origin": origin,
+            "w": origin,
             "mean": torch.zeros_like(x),
             "square": torch.zeros_like(x),
             "nearest": infinite,
@@ -136,31 +138,38 @@ class Search:
 
     def step(self, rows: Rows) -> Rows:
         """Looks at the current point, records it, and takes one Adam step or the next c."""
-        x = rows["x"]
-        # The first point is the input itself, not its rounded image.
-        point = choose(rows["step"] == 0, x, from_tanh_space(rows["w"]))
+        x, w = rows["x"], rows["w"]
+        bent = torch.tanh(w)
+        # A pixel that did not move is the input's own, not its rounded image: Adam would blow
+        # the rounding up to steps of its full length.
+        point = torch.where(w == rows["origin"], x, from_bent(bent))
         seen = forward_backward(self.model, point, rows["y"], self._reached)
         hinge = self.confidence - seen.loss
-        away = distance(point, x, "l2")
+        delta = point - x
+        away = torch.linalg.vector_norm(delta.flatten(1), dim=1)
         state = self._recorded(rows, point, away, seen.wrong)
         state["hit"] = rows["hit"] | (seen.wrong & (hinge <= 0))
         total = away.square() + rows["c"] * hinge.clamp(min=0.0)
         improved = total < IMPROVED * rows["lowest"]
         state["lowest"] = torch.where(improved, total, rows["lowest"])
         state["since"] = torch.where(improved, 0, rows["since"] + 1)
-        slope = 2.0 * (point - x) - per_sample(rows["c"], x) * seen.gradient
-        return self._next_c(self._adam(state, slope))
+        slope = delta.mul_(2.0).sub_(per_sample(rows["c"], x) * seen.gradient)
+        # Nothing pulls at the input: no step, whatever c, and every c begins here.
+        stuck = (rows["step"] == 0) & (slope.flatten(1).abs().amax(dim=1) == 0)
+        state["done"] = state["done"] | stuck
+        return self._next_c(self._adam(state, slope.mul_(bent_slope(bent))))
 
     def _reached(self, logits: Tensor, y: Tensor) -> Tensor:
         return margin(logits, y).clamp(max=self.confidence)
 
     def _recorded(self, rows: Rows, point: Tensor, away: Tensor, wrong: Tensor) -> Rows:
-        nearer = wrong & within(point, rows["x"], self.threat) & (away < rows["nearest"])
+        nearer = wrong & inside(away, self.threat) & (away < rows["nearest"])
         found = rows["wrong"] | nearer
         nearest = torch.where(nearer, away, rows["nearest"])
+        at = nearer.nonzero()[:, 0]
         return {
             **rows,
-            "best": choose(nearer, point, rows["best"]),
+            "best": rows["best"].index_copy(0, at, point[at]) if len(at) else rows["best"],
             "nearest": nearest,
             "loss": torch.where(nearer, -away, rows["loss"]),
             "wrong": found,
@@ -171,37 +180,36 @@ class Search:
         }
 
     def _adam(self, rows: Rows, slope: Tensor) -> Rows:
-        """One step of Adam (1412.6980) on the slope with respect to the point."""
+        """One step of Adam (1412.6980) on the slope with respect to w."""
         w = rows["w"]
-        slope = slope * tanh_space_slope(w)
-        mean = BETA1 * rows["mean"] + (1.0 - BETA1) * slope
-        square = BETA2 * rows["square"] + (1.0 - BETA2) * slope.square()
+        mean = (BETA1 * rows["mean"]).add_(slope, alpha=1.0 - BETA1)
+        square = (BETA2 * rows["square"]).addcmul_(slope, slope, value=1.0 - BETA2)
         time = (rows["step"] + 1).to(w.dtype)
-        mean_hat = mean / per_sample(1.0 - BETA1**time, w)
-        square_hat = square / per_sample(1.0 - BETA2**time, w)
-        w = w - self.learning_rate * mean_hat / (square_hat.sqrt() + TINY)
-        w = w.clamp(-_EDGE, _EDGE)
+        rate = per_sample(self.learning_rate / (1.0 - BETA1**time), w)
+        size = square.sqrt().mul_(per_sample((1.0 - BETA2**time).rsqrt(), w)).add_(TINY)
+        w = w - (rate * mean).div_(size)
+        w = w.clamp_(-_EDGE, _EDGE)
         return {**rows, "w": w, "mean": mean, "square": square, "step": rows["step"] + 1}
 
     def _next_c(self, rows: Rows) -> Rows:
         """For samples whose c is done: narrow its bounds and begin again at the input."""
         over = (rows["step"] >= self.max_steps) | (rows["since"] >= self.patience)
-        if not bool(over.any()):
+        at = over.nonzero()[:, 0]
+        if len(at) == 0:
             return rows
         c, hit = rows["c"], rows["hit"]
         low = torch.where(over & ~hit, c, rows["c_low"])
         high = torch.where(over & hit, c, rows["c_high"])
         following = torch.where(torch.isinf(high), c * GROWTH, (low + high) / 2.0)
         tried = rows["tried"] + over.long()
-        zero = torch.zeros_like(rows["w"])
         return {
             **rows,
             "c": torch.where(over, following, c),
             "c_low": low,
             "c_high": high,
-            "w": choose(over, to_tanh_space(rows["x"]), rows["w"]),
-            "mean": choose(over, zero, rows["mean"]),
-            "square": choose(over, zero, rows["square"]),
+            "w": rows["w"].index_copy(0, at, rows["origin"][at]),
+            "mean": rows["mean"].index_fill(0, at, 0.0),
+            "square": rows["square"].index_fill(0, at, 0.0),
             "lowest": rows["lowest"].masked_fill(over, torch.inf),
             "since": rows["since"].masked_fill(over, 0),
             "step": rows["step"].masked_fill(over, 0),
@@ -216,14 +224,25 @@ _EDGE = float(torch.atanh(torch.tensor(1.0 - SHRINK, dtype=torch.float64)))
 
 def to_tanh_space(x: Tensor) -> Tensor:
     """The w with x = (1 + tanh(w) / (1 - SHRINK)) / 2: [0, 1] -> [-_EDGE, _EDGE]."""
-    return torch.atanh((2.0 * x - 1.0) * (1.0 - SHRINK))
+    # Clamped as every step's w is: at 0 and 1 rounding may lead beyond.
+    return torch.atanh((2.0 * x - 1.0) * (1.0 - SHRINK)).clamp(-_EDGE, _EDGE)
 
 
 def from_tanh_space(w: Tensor) -> Tensor:
     """The point (1 + tanh(w) / (1 - SHRINK)) / 2, in [0, 1]."""
-    return (0.5 + torch.tanh(w) * (0.5 / (1.0 - SHRINK))).clamp(0.0, 1.0)
+    return from_bent(torch.tanh(w))
 
 
 def tanh_space_slope(w: Tensor) -> Tensor:
     """Derivative dx / dw of `from_tanh_space`; positive up to both ends of the box."""
-    return (1.0 - torch.tanh(w).square()) * (0.5 / (1.0 - SHRINK))
+    return bent_slope(torch.tanh(w))
+
+
+def from_bent(bent: Tensor) -> Tensor:
+    """`from_tanh_space` where tanh(w) is known."""
+    return (0.5 + bent * (0.5 / (1.0 - SHRINK))).clamp_(0.0, 1.0)
+
+
+def bent_slope(bent: Tensor) -> Tensor:
+    """`tanh_space_slope` where tanh(w) is known."""
+    return (1.0 - bent.square()).mul_(0.5 / (1.0 - SHRINK))

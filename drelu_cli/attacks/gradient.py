@@ -1,14 +1,25 @@
-"""Forward and backward passes to the input only; parameters keep their gradients and flags."""
+"""Forward and backward passes to the input only; parameters keep their gradients and flags.
+
+On a CPU, nets with convolutions get their points in slices: what they hold of 512 or more images leaves
+the caches, and the allocator hands such blocks back to the system and fetches them again. On the
+shallow CNN (28x28) a forward and backward pass then takes 0.6 of the time.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from drelu_cli.attacks.losses import misclassified
+
+# Height x width of the images in a slice, all together: 127 of 28x28, 97 of 32x32. Measured on
+# the shallow CNN: 64 to 256 images are within 5 % of each other, 512 take 1.7 times as long each.
+_PIXELS = 100_000
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """logits (n, K), labels (n,) -> (n,), larger = more adversarial."""
@@ -33,16 +44,35 @@ class Pass:
 def forward(model: nn.Module, points: Tensor, y: Tensor, loss: Loss) -> Pass:
     """One forward pass without a graph."""
     with torch.no_grad():
-        logits = model(points)
-        return _seen(logits, loss(logits, y), y, torch.zeros_like(points))
+        logits = logits_at(model, points)
+        return _seen(logits, loss(logits, y), y, points.new_zeros(()).expand_as(points))
+
+
+def logits_at(model: nn.Module, points: Tensor) -> Tensor:
+    """(n, K) logits of one forward pass without a graph."""
+    with torch.no_grad():
+        return torch.cat([model(points[part]) for part in _slices(model, points)])
 
 
 def forward_backward(model: nn.Module, points: Tensor, y: Tensor, loss: Loss) -> Pass:
     """One forward and one backward pass."""
+    seen = [_through(model, points, y, loss, part) for part in _slices(model, points)]
+    if len(seen) == 1:
+        return seen[0]
+    loss_, wrong, gradient = zip(
+        *((one.loss, one.wrong, one.gradient) for one in seen), strict=True
+    )
+    return Pass(torch.cat(loss_), torch.cat(wrong), torch.cat(gradient))
+
+
+def _through(model: nn.Module, points: Tensor, y: Tensor, loss: Loss, part: slice) -> Pass:
+    """One pass of the points in `part`."""
     with torch.enable_grad():
-        leaf = points.detach().requires_grad_()
+        leaf = points[part].detach().requires_grad_()
         logits = model(leaf)
-        values = loss(logits, y)
+        # A loss may hold something of every sample (a target): it is called with all rows.
+        among = F.pad(logits, (0, 0, part.start, len(points) - part.stop))
+        values = loss(among, y)[part]
         # A model that ignores its input has no path to it: its gradient is zero.
         if values.requires_grad:
             # grad, not backward(): parameters' gradients are neither computed nor touched.
@@ -50,12 +80,23 @@ def forward_backward(model: nn.Module, points: Tensor, y: Tensor, loss: Loss) ->
                 values.sum(), leaf, allow_unused=True, materialize_grads=True
             )
         else:
-            gradient = torch.zeros_like(points)
-    gradient = torch.nan_to_num(gradient.detach(), nan=0.0, posinf=0.0, neginf=0.0)
-    return _seen(logits.detach(), values.detach(), y, gradient)
+            gradient = torch.zeros_like(leaf)
+    # An expanded gradient shares its entries: writing into those needs a copy.
+    gradient = gradient.detach().contiguous().nan_to_num_(nan=0.0, posinf=0.0, neginf=0.0)
+    return _seen(logits.detach(), values.detach(), y[part], gradient)
+
+
+def _slices(model: nn.Module, points: Tensor) -> list[slice]:
+    """Slices of equal size, to within one, that go through the model one after the other."""
+    count, most = len(points), len(points)
+    convolves = any(parameter.dim() > 2 for parameter in model.parameters())
+    if points.is_cpu and points.dim() == 4 and convolves:
+        most = max(_PIXELS // points.shape[2:].numel(), 1)
+    pieces = max(-(-count // max(most, 1)), 1)
+    ends = [count * number // pieces for number in range(pieces + 1)]
+    return [slice(start, end) for start, end in pairwise(ends)]
 
 
 def _seen(logits: Tensor, values: Tensor, y: Tensor, gradient: Tensor) -> Pass:
     finite = torch.isfinite(logits).all(dim=1)
-    values = torch.where(finite, values, torch.full_like(values, torch.inf))
-    return Pass(values, misclassified(logits, y), gradient)
+    return Pass(torch.where(finite, values, torch.inf), misclassified(logits, y), gradient)

@@ -8,9 +8,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from drelu_cli.attacks.contract import AttackResult, attack
-from drelu_cli.attacks.geometry import project, random_in_ball, same, steepest
+from drelu_cli.attacks.geometry import limits, project_, random_in_ball, same, steepest
 from drelu_cli.attacks.gradient import Loss, forward, forward_backward
-from drelu_cli.attacks.losses import cross_entropy, dlr, margin
+from drelu_cli.attacks.losses import ce_rescaled, cross_entropy, dlr, margin
 from drelu_cli.attacks.stages import (
     KEPT,
     drawn_for,
@@ -24,7 +24,12 @@ from drelu_cli.core.records import ThreatModel
 from drelu_cli.runtime.driver import Rows, choose, drive
 from drelu_cli.runtime.streams import Stream
 
-LOSSES: dict[str, Loss] = {"ce": cross_entropy, "dlr": dlr, "margin": margin}
+LOSSES: dict[str, Loss] = {
+    "ce": cross_entropy,
+    "ce_rescaled": ce_rescaled,
+    "dlr": dlr,
+    "margin": margin,
+}
 
 
 @attack(version=1, norms=("linf", "l2"))
@@ -39,7 +44,7 @@ def pgd(
     rel_step: Annotated[float, Field(gt=0)] = 0.25,
     restarts: Annotated[int, Field(ge=1)] = 1,
     random_start: bool = True,
-    loss: Literal["ce", "dlr", "margin"] = "ce",
+    loss: Literal["ce", "ce_rescaled", "dlr", "margin"] = "ce",
 ) -> AttackResult:
     """x_{t+1} = P(x_t + rel_step * eps * direction of the gradient), best point seen.
 
@@ -53,7 +58,8 @@ def pgd(
         rel_step: step as a share of eps.
         restarts: runs from different random starts, on samples that still stand.
         random_start: start uniformly in the ball instead of at the input.
-        loss: `ce`, `dlr` (3 classes or more) or `margin`.
+        loss: `ce`, `ce_rescaled` (on logits brought to one scale), `dlr` (3 classes or more) or
+            `margin`.
 
     Raises:
         BadValue: several restarts without a random start would repeat one run.
@@ -101,18 +107,17 @@ class Ascent:
 
     def start(self, rows: Rows, point: Tensor) -> Rows:
         """The state at `point`; `before` is the previous iterate."""
-        return {**fresh(rows, point), "point": point, "before": point}
+        more = limits(rows["x"], self.threat)
+        return {**fresh(rows, point), **more, "point": point, "before": point}
 
     def step(self, rows: Rows) -> Rows:
         """Looks at the current point and moves on."""
-        x, point, last = rows["x"], rows["point"], rows["step"] == self.steps
+        point, last = rows["point"], rows["step"] == self.steps
         look = forward if bool(last.all()) else forward_backward
         seen = look(self.model, point, rows["y"], self.loss)
         better = seen.wrong | (seen.loss > rows["loss"])
-        stepped = point + self.step_size * steepest(seen.gradient, self.threat.norm)
-        moved = project(stepped, x, self.threat)
-        # Without a step, too: projecting a point of a small L2 ball again can round it elsewhere.
-        repeats = same(stepped, point) | same(moved, point) | same(moved, rows["before"])
+        moved, still = self._moved(rows, seen.gradient)
+        repeats = still | same(moved, rows["before"])
         return {
             **rows,
             "best": choose(better, point, rows["best"]),
@@ -125,3 +130,15 @@ class Ascent:
             "backwards": rows["backwards"] + (~last).long(),
             "done": seen.wrong | last | repeats,
         }
+
+    def _moved(self, rows: Rows, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        """The next points and (n,) bool, which of them are the current ones."""
+        point, norm = rows["point"], self.threat.norm
+        stepped = steepest(gradient, norm).mul_(self.step_size).add_(point)
+        if norm == "linf":
+            moved = project_(stepped, rows, self.threat)
+            return moved, same(moved, point)
+        # Without a step, too: projecting a point of a small L2 ball again can round it elsewhere.
+        still = same(stepped, point)
+        moved = project_(stepped, rows, self.threat)
+        return moved, still | same(moved, point)

@@ -11,16 +11,14 @@ from torch import Tensor, nn
 from drelu_cli.attacks.contract import AttackResult, attack
 from drelu_cli.attacks.geometry import same
 from drelu_cli.attacks.gradient import forward
+from drelu_cli.attacks.incremental import shortcut_through
 from drelu_cli.attacks.losses import margin
-from drelu_cli.attacks.square_windows import L2Windows, LinfWindows, Windows
+from drelu_cli.attacks.square_linf import LinfSearch
+from drelu_cli.attacks.square_windows import BLOCK, L2Windows, LinfWindows
 from drelu_cli.attacks.stages import KEPT, drawn_for, fresh, result, samples, untouched
 from drelu_cli.core.records import ThreatModel
 from drelu_cli.runtime.driver import Rows, choose, drive, taken
 from drelu_cli.runtime.streams import Stream
-
-# Proposals whose random numbers are drawn at once: a counter-based draw costs some 200
-# microseconds however small it is. Part of what a draw means: changing it changes outcomes.
-BLOCK = 64
 
 
 @attack(version=1, norms=("linf", "l2"))
@@ -50,21 +48,30 @@ def square(
         stream: random numbers.
         queries: points proposed per sample, the start included. A proposal that changes no pixel
             is a query too, though it is not sent to the model: `forwards` counts what was sent.
+            In the Linf ball a plain chain of layers is recomputed only where the window reaches
+            (CPU; `attacks.incremental`); what that takes for misclassified is sent once more,
+            whole, and counted once more.
         p: share of the pixels in the first windows.
         ties: accept a proposal of equal loss, so that the search can walk on flat losses.
     """
     if threat.eps == 0:
         return untouched(x)
-    windows = (LinfWindows if threat.norm == "linf" else L2Windows)(x.shape[1:], threat, p)
-    search = Search(model, stream.at("square"), windows, queries, ties)
-    return result(drive(samples(x, y, stream), search.start, search.step, keep=KEPT))
+    queue, drawn = samples(x, y, stream), stream.at("square")
+    if threat.norm == "linf":
+        windows = LinfWindows(x.shape[1:], threat, p)
+        whole = x.shape[1:] == (windows.c, windows.h, windows.w)
+        through = shortcut_through(model, x) if whole and len(x) else None
+        search = LinfSearch(model, drawn, windows, queries=queries, ties=ties, shortcut=through)
+        return search.run(queue)
+    walk = L2Search(model, drawn, L2Windows(x.shape[1:], threat, p), queries, ties)
+    return result(drive(queue, walk.start, walk.step, keep=KEPT))
 
 
-class Search:
-    """Square's step function; `step` counts the queries made, `best` is the current point."""
+class L2Search:
+    """The step function in the L2 ball; `step` counts the queries, `best` is the current point."""
 
     def __init__(
-        self, model: nn.Module, stream: Stream, windows: Windows, queries: int, ties: bool
+        self, model: nn.Module, stream: Stream, windows: L2Windows, queries: int, ties: bool
     ) -> None:
         self.model = model
         self.stream = stream

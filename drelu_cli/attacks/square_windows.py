@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -14,23 +13,11 @@ from drelu_cli.runtime.streams import Stream
 
 # p halves after each of these proposals (AutoAttack, resc_schedule=False).
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
+# Proposals whose random numbers belong together: a counter-based draw costs some 200
+# microseconds however small it is. Part of what a draw means: changing it changes outcomes.
+BLOCK = 64
 _GRID = 5  # the L2 start divides each side by 5 (2003.01690's code)
 _TINY = 1e-12
-
-
-class Windows(Protocol):
-    """How one norm's search starts and proposes."""
-
-    draws: int
-    """uniform numbers per proposal"""
-
-    def first(self, x: Tensor, stream: Stream) -> Tensor:
-        """The first points, (n, ...)."""
-        ...
-
-    def propose(self, x: Tensor, point: Tensor, number: Tensor, draws: Tensor) -> Tensor:
-        """Proposals (n, ...) from the current points, proposal numbers (n,) and draws (n, k)."""
-        ...
 
 
 def image_shape(shape: torch.Size) -> tuple[int, int, int]:
@@ -60,7 +47,7 @@ def _sizes_at(table: list[tuple[int, int]], number: Tensor) -> tuple[Tensor, Ten
     return level, size[:, 0], size[:, 1]
 
 
-def _placed(draw: Tensor, size: Tensor, length: int) -> Tensor:
+def _placed(draw: Tensor, size: Tensor | int, length: int) -> Tensor:
     """(n,) int64 first index of a window of `size` on an axis, every place equally likely."""
     return (draw * (length - size + 1)).long()
 
@@ -87,23 +74,28 @@ class LinfWindows:
         self.table = sides(p, self.h, self.w, least=1, odd=False)
         self.draws = 2 + self.c
 
-    def first(self, x: Tensor, stream: Stream) -> Tensor:
-        """Vertical stripes of width one."""
-        stripes = stream.signs("stripes", (self.c, 1, self.w), dtype=x.dtype)
-        pattern = stripes.expand(-1, -1, self.h, -1).reshape(x.shape)
+    def stripes(self, stream: Stream) -> Tensor:
+        """(n, C, H, W) bool, the signs of the first points: vertical stripes of width one."""
+        signs = stream.signs("stripes", (self.c, 1, self.w)) > 0
+        return signs.expand(-1, -1, self.h, -1).contiguous()
+
+    def points(self, x: Tensor, up: Tensor) -> Tensor:
+        """(n, ...): the points whose signs are `up`, (n, C, H, W) bool or flat."""
+        return self.moved(x, up.view(x.shape))
+
+    def moved(self, x: Tensor, up: Tensor) -> Tensor:
+        """Pixels x + eps where `up`, else x - eps, cut to the box; any shapes that broadcast.
+
+        That is where a step of 2 eps ends after projection, from any point of the ball.
+        """
+        pattern = torch.where(up, 1.0, -1.0).to(x.dtype)
         return project(x + self.threat.eps * pattern, x, self.threat)
 
-    def propose(self, x: Tensor, point: Tensor, number: Tensor, draws: Tensor) -> Tensor:
-        """The points with one window replaced."""
-        _, high, wide = _sizes_at(self.table, number)
-        top = _placed(draws[:, 0], high, self.h)
-        left = _placed(draws[:, 1], wide, self.w)
-        inside = _window(top, left, high, wide, self.h, self.w)
-        image = x.reshape(-1, self.c, self.h, self.w)
-        signs = _signs(draws[:, 2:]).to(x.dtype)[:, :, None, None]
-        # x +- eps is where a step of 2 eps ends after projection, from any point of the ball.
-        moved = project(image + self.threat.eps * signs, image, self.threat)
-        return torch.where(inside, moved, point.reshape(image.shape)).reshape(x.shape)
+    def places(self, draws: Tensor, high: int, wide: int) -> tuple[Tensor, Tensor]:
+        """First row and column of windows of one size, from draws (..., k)."""
+        top = _placed(draws[..., 0], high, self.h)
+        left = _placed(draws[..., 1], wide, self.w)
+        return top, left
 
 
 class L2Windows:

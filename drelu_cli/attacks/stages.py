@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -15,6 +16,8 @@ from drelu_cli.runtime.streams import Stream
 KEPT = ("best", "loss", "wrong", "forwards", "backwards")
 """What every stage of an attack hands back: best point (n, ...), its loss (n,), whether it is
 misclassified (n,), passes spent (n,) int64."""
+
+Stage = TypeVar("Stage")
 
 
 def samples(x: Tensor, y: Tensor, stream: Stream) -> Rows:
@@ -44,37 +47,56 @@ def fresh(rows: Rows, point: Tensor) -> Rows:
 
 
 def worst_over(
-    queue: Rows, stages: Iterable[Stream], run: Callable[[Rows, Stream], Rows]
+    queue: Rows,
+    stages: Iterable[Stage],
+    run: Callable[[Rows, Stage], Rows],
+    *,
+    seen: Rows | None = None,
+    every: bool = False,
 ) -> AttackResult:
     """Runs stage after stage (restarts, targets) on the samples that still stand.
 
     Args:
         queue: from `samples`.
-        stages: one stream per stage; its path names the restart or target.
-        run: one stage: queue rows, stream -> the tensors named in `KEPT`.
+        stages: what tells them apart: a stream whose path names restart and target.
+        run: one stage: queue rows, stage -> the tensors named in `KEPT`.
+        seen: the tensors named in `KEPT` as they are before the first stage; None: nothing.
+        every: broken samples go on, and of several misclassified points the one of largest loss
+            is returned: for attacks that minimise a norm.
 
     Returns:
         Per sample the first misclassified point, else the point of largest loss over all stages.
     """
-    total = fresh(queue, queue["x"])
-    standing = torch.arange(len(queue["x"]), device=queue["x"].device)
-    for stream in stages:
+    total = dict(seen or fresh(queue, queue["x"]))
+    standing = (~total["wrong"]).nonzero()[:, 0]
+    for stage in stages:
         if len(standing) == 0:
             break
-        found = run(taken(queue, standing), stream)
-        before = {name: total[name][standing] for name in KEPT}
-        better = found["wrong"] | (found["loss"] > before["loss"])
-        merged = {
-            "best": choose(better, found["best"], before["best"]),
-            "loss": choose(better, found["loss"], before["loss"]),
-            "wrong": found["wrong"],
-            "forwards": before["forwards"] + found["forwards"],
-            "backwards": before["backwards"] + found["backwards"],
-        }
+        # Nothing of the size of the queue is copied where all samples still stand.
+        everyone = len(standing) == len(queue["x"])
+        found = run(queue if everyone else taken(queue, standing), stage)
+        kept = {name: total[name] for name in KEPT}
+        merged = _worse(found, kept if everyone else taken(kept, standing))
         for name in KEPT:
-            total[name] = total[name].index_copy(0, standing, merged[name])
-        standing = standing[~found["wrong"]]
+            whole = merged[name] if everyone else kept[name].index_copy(0, standing, merged[name])
+            total[name] = whole
+        if not every:
+            standing = standing[~found["wrong"]]
     return result(total)
+
+
+def _worse(found: Rows, before: Rows) -> Rows:
+    """Per sample the worse of two outcomes for the model, with the passes of both."""
+    larger = (found["loss"] > before["loss"]) & (found["wrong"] | ~before["wrong"])
+    better = larger | (found["wrong"] & ~before["wrong"])
+    best = found["best"] if bool(better.all()) else choose(better, found["best"], before["best"])
+    return {
+        "best": best,
+        "loss": choose(better, found["loss"], before["loss"]),
+        "wrong": before["wrong"] | found["wrong"],
+        "forwards": before["forwards"] + found["forwards"],
+        "backwards": before["backwards"] + found["backwards"],
+    }
 
 
 def result(rows: Rows) -> AttackResult:

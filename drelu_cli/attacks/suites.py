@@ -42,10 +42,14 @@ SUITES: Mapping[str, tuple[SuiteEntry, ...]] = MappingProxyType(
         "whitebox": (*_WHITEBOX, SuiteEntry("cw_l2", norm="l2", bound="dataset")),
         "blackbox": _BLACKBOX,
         "paper": (*_WHITEBOX, _PAPER_CW, *_BLACKBOX),
+        "standard": tuple(SuiteEntry(name) for name in ("apgd_ce", "apgd_t", "fab_t", "square")),
         "smoke": (SuiteEntry("fgsm"), SuiteEntry("pgd", {"steps": 10})),
     }
 )
-_ANNOUNCED = ("standard", "adaptive")
+CASCADES = frozenset({"standard"})
+"""Suites whose later attacks run on what the earlier ones left standing (2003.01690)."""
+
+_ANNOUNCED = ("adaptive",)
 
 
 def suite_entries(name: str) -> tuple[SuiteEntry, ...]:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from drelu_cli import __version__
-from drelu_cli.cli.attack import attack
+from drelu_cli.cli.attack import AttackCommand, attack
 from drelu_cli.cli.audit import audit
 from drelu_cli.cli.compare import compare
 from drelu_cli.cli.doctor import doctor
@@ -52,7 +52,7 @@ def root(
 
 
 app.command(help=help_of(train))(train)
-app.command(help=help_of(attack))(attack)
+app.command(cls=AttackCommand, help=help_of(attack))(attack)
 app.command(help=help_of(compare))(compare)
 app.command(help=help_of(stats))(stats)
 app.command(help=help_of(audit))(audit)

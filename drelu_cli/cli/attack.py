@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 import typer
+from typer.core import TyperCommand
 
 from drelu_cli.cli.console import Output
 from drelu_cli.cli.options import (
@@ -17,8 +19,29 @@ from drelu_cli.cli.options import (
 from drelu_cli.cli.progress import Progress
 from drelu_cli.core.errors import BadValue
 from drelu_cli.core.quantities import parse_eps_list, parse_fraction
+from drelu_cli.core.records import OWN
 
 _DEFAULT_SAMPLES = 1000
+_DEFAULT_GRID = "default"
+_NUMBERS = re.compile(r"-?[0-9.][0-9.,eE+/-]*")
+
+
+class AttackCommand(TyperCommand):
+    """`drelu attack`, where `--curve` may stand without a value."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+        """The usual parsing, after a bare `--curve` got its default value."""
+        return super().parse_args(ctx, _with_curve_value(args))
+
+
+def _with_curve_value(words: list[str]) -> list[str]:
+    """Typer knows no options with an optional value: the default grid is spelled out."""
+    out = []
+    for place, word in enumerate(words):
+        follows = words[place + 1] if place + 1 < len(words) else ""
+        bare = word == "--curve" and not (_NUMBERS.fullmatch(follows) or follows == _DEFAULT_GRID)
+        out.append(f"--curve={_DEFAULT_GRID}" if bare else word)
+    return out
 
 
 def attack(
@@ -33,7 +56,9 @@ def attack(
     ] = None,
     suite: Annotated[
         str | None,
-        typer.Option(help="whitebox (default), blackbox, paper or smoke.", show_default=False),
+        typer.Option(
+            help="whitebox (default), standard, blackbox, paper or smoke.", show_default=False
+        ),
     ] = None,
     attack_: Annotated[
         list[str] | None,
@@ -43,6 +68,22 @@ def attack(
         str | None,
         typer.Option(help="Radius: 0.1, 8/255 or a list; default: the data set's."),
     ] = None,
+    curve: Annotated[
+        str | None,
+        typer.Option(
+            help="Radii 0.01,0.02,... in one ascending pass over survivors; without a value ten "
+            "radii around the data set's.",
+            metavar="[EPS,...]",
+            show_default=False,
+        ),
+    ] = None,
+    exhaustive: Annotated[
+        bool,
+        typer.Option("--exhaustive", help="Suite standard: every attack on all samples."),
+    ] = False,
+    engine: Annotated[
+        str, typer.Option(help="drelu, torchattacks or autoattack (extra: reference).")
+    ] = OWN,
     norm: Annotated[str, typer.Option(help="linf or l2.")] = "linf",
     samples: Annotated[
         int | None,
@@ -74,11 +115,16 @@ def attack(
 
     Examples:
       drelu attack --suite whitebox
+      drelu attack --suite standard --exhaustive
       drelu attack digits-dense-d-relu-1-s0 --attack pgd:steps=100,restarts=5 --eps 0.1,0.2
       drelu attack weights.pt --model shallow_cnn --dataset mnist --eps 8/255
       drelu attack my_package.nets:robust_net --dataset cifar10 --suite blackbox
+      drelu attack --attack pgd --curve 0.05,0.1,0.2
+      drelu attack --attack cw_l2 --curve
+      drelu attack --suite standard --engine autoattack
     """
-    from drelu_cli.report.evaluations import evaluation_tables
+    from drelu_cli.report.curves import curve_tables
+    from drelu_cli.report.evaluations import evaluation_tables, warning_lines
     from drelu_cli.workflows.attack import DEFAULT_SUITE
     from drelu_cli.workflows.attack import attack as run
     from drelu_cli.workflows.context import Context
@@ -98,6 +144,9 @@ def attack(
         samples=_DEFAULT_SAMPLES if samples is None else samples,
         samples_given=samples is not None,
         seed=seed,
+        exhaustive=exhaustive,
+        curve=None if curve is None else _curve(curve),
+        engine=engine,
     )
     outside = Outside(
         architecture=model,
@@ -112,13 +161,20 @@ def attack(
     with Progress(output) as progress:
         context = Context(store=store, data_dir=data_dir, device=device, progress=progress)
         report = run(models or (), wanted=wanted, outside=outside, context=context)
-    output.human(*evaluation_tables(report.entries))
+    if curve is None:
+        output.human(*evaluation_tables(report.entries))
+    else:
+        output.human(*curve_tables(report.curves), *warning_lines(report.entries))
     output.human(f"{report.run} evaluations run, {report.reused} found in {store}")
     output.document(report.document)
     if report.failures:
         for failure in report.failures:
             output.note(f"not evaluated: {failure['model']}: {failure['error']}")
         raise typer.Exit(1)
+
+
+def _curve(text: str) -> tuple[float, ...]:
+    return () if text == _DEFAULT_GRID else parse_eps_list(text, option="--curve")
 
 
 def _channels(text: str | None, what: str) -> tuple[float, ...] | None:

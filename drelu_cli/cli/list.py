@@ -10,6 +10,7 @@ import typer
 
 from drelu_cli.cli.console import Output
 from drelu_cli.cli.options import DEFAULT_STORE, JsonOption, StoreOption
+from drelu_cli.core.records import OWN
 
 
 def list_(
@@ -17,7 +18,7 @@ def list_(
         str | None,
         typer.Argument(
             help="models, evaluations, activations, architectures, datasets, schemes, attacks, "
-            "suites, recipes or presets; default: everything but evaluations.",
+            "engines, suites, recipes or presets; default: everything but evaluations.",
             show_default=False,
         ),
     ] = None,
@@ -60,7 +61,9 @@ def _model(item: Mapping[str, Any]) -> str:
 
 
 def _evaluation(item: Mapping[str, Any]) -> str:
+    engine = "" if item["engine"] == OWN else f" [{item['engine']}]"
+    cascade = "" if item["cascade"] is None else f", {item['cascade']}"
     return (
-        f"  {item['name']}: {item['attack']} ({item['norm']} {item['eps']:g}), "
-        f"{item['samples']} samples, {item['seconds']:.1f} s"
+        f"  {item['name']}: {item['attack']}{engine} ({item['norm']} {item['eps']:g}), "
+        f"{item['samples']} samples, {item['seconds']:.1f} s{cascade}"
     )

@@ -82,7 +82,10 @@ def _attacking(fields: Mapping[str, Any]) -> str:
 def _attack(fields: Mapping[str, Any]) -> str:
     where = f"[{fields['number']}/{fields['of']}] {fields['model']}"
     found = fields["robust_accuracy"]
-    share = "not run on all samples" if found is None else f"{100 * found:.2f} % robust"
+    if found is None:
+        share = f"broke {fields['broken']} of the {fields['samples_run']} that were left"
+    else:
+        share = f"{100 * found:.2f} % robust"
     again = ", found in the store" if fields["reused"] else ""
     threat = f"{fields['norm']} eps {fields['eps']:g}"
     return f"{where}: {fields['attack']} ({threat}): {share}{again}"

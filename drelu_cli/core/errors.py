@@ -63,6 +63,15 @@ class DeviceError(DreluError):
     """A device that this machine does not have."""
 
 
+class MissingExtra(DreluError):
+    """A library that an optional extra brings and that is not installed."""
+
+    @classmethod
+    def of(cls, what: str, *, extra: str) -> MissingExtra:
+        """The error for `what`, which the extra `extra` installs."""
+        return cls(f"{what} is not installed", hint=f'pip install "drelu-cli[{extra}]"')
+
+
 class NotThereYet(DreluError):
     """Something the documents name that this version does not do."""
 

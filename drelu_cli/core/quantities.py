@@ -27,8 +27,12 @@ def parse_fraction(text: str, *, what: str = "value") -> float:
     return value
 
 
-def parse_eps_list(text: str) -> tuple[float, ...]:
+def parse_eps_list(text: str, *, option: str = "--eps") -> tuple[float, ...]:
     """Radii from `0.1`, `8/255` or `0.1,0.2,0.3`: finite, >= 0, in the order given.
+
+    Args:
+        text: as typed.
+        option: named in the hint of an error.
 
     Raises:
         BadValue: empty, negative or not a number.
@@ -36,7 +40,8 @@ def parse_eps_list(text: str) -> tuple[float, ...]:
     parts = text.split(",")
     if not all(part.strip() for part in parts):
         raise BadValue(
-            f"eps '{text}' has an empty entry", hint="write --eps 0.1, --eps 8/255 or --eps 0.1,0.2"
+            f"eps '{text}' has an empty entry",
+            hint=f"write {option} 0.1, {option} 8/255 or {option} 0.1,0.2",
         )
     values = tuple(parse_fraction(part, what="eps") for part in parts)
     for value in values:

@@ -111,6 +111,7 @@ class Attack(Section):
     samples: int = Field(default=1000, ge=1)
     seed: int = Field(default=0, ge=0, lt=2**63)
     max_steps: int | None = Field(default=None, ge=1)
+    exhaustive: bool = False
 
     @field_validator("eps", mode="before")
     @classmethod

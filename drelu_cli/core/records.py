@@ -16,6 +16,9 @@ Norm = Literal["linf", "l2"]
 
 COLUMNS = ("claimed", "standard", "autoattack", "adaptive", "certified")
 NOT_EXAMINED = "not examined"
+OWN = "drelu"
+"""The engine of this package."""
+_AFTER = "after "
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +77,27 @@ class Outcome:
         return self.state is State.BROKEN and self.distance == 0 and self.forwards == 0
 
 
+def cascade_text(before: str, digest: str, samples: str = "") -> str | None:
+    """What an evaluation was part of, as it enters the key; None for a full run.
+
+    Args:
+        before: what ran earlier, for people; empty where nothing did.
+        digest: of everything that decides which samples were left.
+        samples: digest of the sample list, where outcomes depend on it (outside engines).
+    """
+    parts = [f"{_AFTER}{before} [{digest[:12]}]"] if before else []
+    parts += [f"samples {samples[:12]}"] if samples else []
+    return "; ".join(parts) or None
+
+
 @dataclass(frozen=True, slots=True)
 class Evaluation:
     """One attack on one model under one threat: everything but the outcomes.
 
     `key` digests what determines the outcomes, and nothing else; the samples are stored
     beside it and extended. `given` holds the options that differ from the attack's defaults,
-    `effective` all of them.
+    `effective` all of them. `engine` is `drelu`, or an outside library with its version;
+    `cascade` comes from `cascade_text`.
     """
 
     model_key: str
@@ -95,7 +112,7 @@ class Evaluation:
     norm: Norm
     eps: float
     seed: int
-    engine: str = "drelu"
+    engine: str = OWN
     cascade: str | None = None
     warnings: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
@@ -108,6 +125,8 @@ class Evaluation:
         threat: ThreatModel,
         *,
         seed: int,
+        engine: str = OWN,
+        cascade: str | None = None,
         provenance: Mapping[str, Any] | None = None,
     ) -> Evaluation:
         """The evaluation of a registered model under a bound attack."""
@@ -124,6 +143,8 @@ class Evaluation:
             norm=threat.norm,
             eps=threat.eps,
             seed=seed,
+            engine=engine,
+            cascade=cascade,
             provenance=provenance or {},
         )
 
@@ -131,6 +152,11 @@ class Evaluation:
     def threat(self) -> ThreatModel:
         """Norm and radius."""
         return ThreatModel(self.norm, self.eps)
+
+    @property
+    def survivors_only(self) -> bool:
+        """Whether it leaves out what an earlier attack or a smaller radius has broken."""
+        return self.cascade is not None and self.cascade.startswith(_AFTER)
 
     @property
     def key(self) -> str:

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from drelu_cli.core.errors import InternalError
+from drelu_cli.core.errors import DreluError, InternalError
 from drelu_cli.core.records import ThreatModel
 from drelu_cli.runtime.modes import evaluation_mode
 
@@ -91,3 +91,30 @@ def verify(x: Tensor, x_adv: Tensor, threat: ThreatModel, *, attack: str) -> Ten
             f"attack {attack} left the ball: {threat.norm} distance {worst:.8g}, eps {threat.eps:g}"
         )
     return lengths
+
+
+def returned_inputs(
+    x: Tensor, x_adv: Tensor, threat: ThreatModel, *, attack: str
+) -> tuple[Tensor, int]:
+    """An outside library's points with the input where a point lies beyond ball or box.
+
+    Libraries return points that they do not keep inside (a minimal-norm search, rounding): such
+    a point breaks nothing under this threat. Nothing is projected.
+
+    Returns:
+        (N, ...) points inside ball and box, and how many were not.
+
+    Raises:
+        DreluError: points of another shape or type; the attack is named.
+    """
+    if x_adv.shape != x.shape or x_adv.dtype != x.dtype:
+        raise DreluError(
+            f"{attack} returned {tuple(x_adv.shape)} {x_adv.dtype}, "
+            f"expected {tuple(x.shape)} {x.dtype}",
+            hint="--engine drelu runs the same attack",
+        )
+    flat = x_adv.flatten(1)
+    inside = (flat >= -TOLERANCE).all(1) & (flat <= 1.0 + TOLERANCE).all(1)
+    inside &= (distance(x, x_adv, threat.norm) <= threat.eps + TOLERANCE).to(inside.device)
+    kept = torch.where(inside.view(-1, *[1] * (x.dim() - 1)), x_adv, x)
+    return kept, int((~inside).sum())

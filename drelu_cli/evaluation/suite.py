@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import inspect
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from drelu_cli.attacks.contract import AttackResult
+from drelu_cli.attacks.engines import Engine
 from drelu_cli.core.errors import BadValue
 from drelu_cli.core.records import Outcome, State, ThreatModel
 from drelu_cli.core.registry import Bound
-from drelu_cli.evaluation.judge import predict, verify
+from drelu_cli.evaluation.judge import predict, returned_inputs, verify
 from drelu_cli.runtime.modes import evaluation_mode
 from drelu_cli.runtime.streams import Stream
 
@@ -48,11 +50,13 @@ class Judged:
         outcomes: one per sample, in the samples' order.
         x_adv: (N, C, H, W) the points returned; clean-wrong samples keep their input.
         seconds: attack and judgement.
+        outside: points of an outside engine that lay beyond ball or box and do not count.
     """
 
     outcomes: tuple[Outcome, ...]
     x_adv: Tensor
     seconds: float
+    outside: int = 0
 
 
 def check_fits(bound: Bound, threat: ThreatModel, classes: int) -> None:
@@ -80,7 +84,13 @@ def check_fits(bound: Bound, threat: ThreatModel, classes: int) -> None:
 
 
 def run_attack(
-    model: nn.Module, samples: Samples, bound: Bound, threat: ThreatModel, *, seed: int
+    model: nn.Module,
+    samples: Samples,
+    bound: Bound,
+    threat: ThreatModel,
+    *,
+    seed: int,
+    engine: Engine | None = None,
 ) -> Judged:
     """Attacks every clean-correct sample and judges the points.
 
@@ -94,31 +104,54 @@ def run_attack(
         bound: the attack with its options.
         threat: norm and radius.
         seed: the attack's seed; draws depend on it, the attack's name and the sample's index.
+        engine: an outside library that runs the attack instead of ours. Its points beyond ball
+            or box do not count: they are counted in `outside`, and the sample stands.
 
     Raises:
-        InternalError: a point outside ball or box.
+        InternalError: a point of ours outside ball or box.
+        DreluError: points of another shape or type from an outside library.
     """
     began = time.perf_counter()
     with evaluation_mode(model):
         clean_pred = predict(model, samples.x)
         correct = clean_pred == samples.y
         attacked = samples.rows(correct)
-        result = _attack(model, attacked, bound, threat, seed)
+        result = _attack(model, attacked, bound, threat, seed, engine)
+        outside = 0
+        if engine is not None:
+            where = f"{bound.name} of {engine.label}"
+            x_adv, outside = returned_inputs(attacked.x, result.x_adv, threat, attack=where)
+            result = AttackResult(x_adv, result.forwards, result.backwards)
         lengths = verify(attacked.x, result.x_adv, threat, attack=bound.name)
         adv_pred = predict(model, result.x_adv)
     broken = adv_pred != attacked.y
     outcomes = _outcomes(samples, clean_pred, correct, adv_pred, broken, lengths, result)
     x_adv = samples.x.clone()
     x_adv[correct] = result.x_adv
-    return Judged(outcomes, x_adv, time.perf_counter() - began)
+    return Judged(outcomes, x_adv, time.perf_counter() - began, outside)
+
+
+def not_run(samples: Sequence[int], clean_pred: Sequence[int]) -> list[Outcome]:
+    """The outcomes of samples that an earlier attack or a smaller radius has broken."""
+    return [
+        Outcome(sample, State.NOT_RUN, clean, clean, float("nan"), 0, 0)
+        for sample, clean in zip(samples, clean_pred, strict=True)
+    ]
 
 
 def _attack(
-    model: nn.Module, samples: Samples, bound: Bound, threat: ThreatModel, seed: int
+    model: nn.Module,
+    samples: Samples,
+    bound: Bound,
+    threat: ThreatModel,
+    seed: int,
+    engine: Engine | None,
 ) -> AttackResult:
     if not len(samples):
         nothing = torch.empty(0, dtype=torch.int64, device=samples.x.device)
         return AttackResult(samples.x, nothing, nothing)
+    if engine is not None:
+        return engine.attack(model, samples.x, samples.y, bound, threat, seed)
     stream = Stream(seed, samples.index, (bound.name,))
     result: AttackResult = bound(model, samples.x, samples.y, threat, stream)
     return result

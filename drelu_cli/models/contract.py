@@ -56,6 +56,11 @@ class Normalize(nn.Module):
         """(N, C, H, W) in [0, 1] to the same shape."""
         return (x - self.mean) / self.std
 
+    def scale_and_shift(self) -> tuple[Tensor, Tensor]:
+        """The map as y = scale * x + shift, (C, 1, 1) float64 each: bounds ask for it."""
+        scale = self.std.double().reciprocal()
+        return scale, -self.mean.double() * scale
+
     def extra_repr(self) -> str:
         """The number of channels."""
         return str(len(self.mean))

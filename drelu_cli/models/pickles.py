@@ -22,6 +22,8 @@ _DAMAGED = (
 )  # fmt: skip
 AGAIN = "train again with --force, or fetch the file again"
 
+_FOLDER = 0x10  # of a zip entry's external attributes
+
 
 def read_pickle(path: Path) -> dict[str, Tensor]:
     """The tensors in a file of `torch.save`, on the CPU, without their nesting.
@@ -53,10 +55,14 @@ def _check_archive(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             broken = archive.testzip()
+            folders = [e.filename for e in archive.infolist() if e.external_attr & _FOLDER]
     except (zipfile.BadZipFile, zlib.error, *_DAMAGED) as problem:
         raise CheckpointError(f"{path} is damaged: {_first_line(problem)}", hint=AGAIN) from problem
     if broken is not None:
         raise CheckpointError(f"{path} is damaged: wrong checksum of {broken}", hint=AGAIN)
+    if folders:
+        # torch's reader takes such an entry for empty and leaves the tensor uninitialised.
+        raise CheckpointError(f"{path} is damaged: {folders[0]} is marked a folder", hint=AGAIN)
 
 
 def _refused(path: Path, reason: str) -> CheckpointError:

@@ -8,8 +8,9 @@ from typing import Any
 from rich import box
 from rich.console import RenderableType
 from rich.table import Table
+from rich.text import Text
 
-from drelu_cli.core.records import NOT_EXAMINED
+from drelu_cli.core.records import NOT_EXAMINED, OWN
 from drelu_cli.report.layout import attack_name, threat_text
 
 
@@ -17,15 +18,25 @@ def evaluation_tables(entries: Sequence[Mapping[str, Any]]) -> list[RenderableTy
     """A table and a closing sentence per entry of the JSON document."""
     shown: list[RenderableType] = []
     for entry in entries:
-        shown += [_table(entry), _closing(entry)]
+        shown += [_table(entry), Text(_closing(entry))]
     return shown
+
+
+def warning_lines(entries: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What was noticed about the models, each once."""
+    details = (finding["detail"] for entry in entries for finding in entry["findings"])
+    return [f"warning: {detail}" for detail in dict.fromkeys(details)]
 
 
 def _table(entry: Mapping[str, Any]) -> Table:
     threat = entry["threat"]
+    by = "" if entry["engine"] == OWN else f" by {entry['engine']}"
+    title = (
+        f"{entry['name']}{by}: {threat_text(threat['norm'], threat['eps'])}, "
+        f"{entry['samples']} samples, clean accuracy {_percent(entry['clean_accuracy'])} %"
+    )
     table = Table(
-        title=f"{entry['name']}: {threat_text(threat['norm'], threat['eps'])}, "
-        f"{entry['samples']} samples, clean accuracy {_percent(entry['clean_accuracy'])} %",
+        title=Text(title),
         box=box.SIMPLE_HEAD,
         title_justify="left",
         title_style="bold",
@@ -71,8 +82,9 @@ def _closing(entry: Mapping[str, Any]) -> str:
     lines = [f"worst case over these attacks {worst} %; verdict: {word}"]
     if word == NOT_EXAMINED:
         lines[0] += " (the adaptive suite has not run)"
-    lines += [f"warning: {finding['detail']}" for finding in entry["findings"]]
-    return "\n".join(lines) + "\n"
+    if any(attack["robust_accuracy"] is None for attack in entry["attacks"]):
+        lines.append("-: ran only on what was left; --exhaustive gives every attack its own number")
+    return "\n".join([*lines, *warning_lines([entry])]) + "\n"
 
 
 def _percent(value: float | None) -> str:

@@ -21,6 +21,8 @@ ATTACK_NAMES = {
     "pgd": "PGD",
     "apgd_ce": "APGD-CE",
     "apgd_dlr": "APGD-DLR",
+    "apgd_margin": "APGD-margin",
+    "apgd_ce_rescaled": "APGD-CE-rescaled",
     "apgd_t": "APGD-T",
     "fab_t": "FAB-T",
     "cw_l2": "CW-L2",
@@ -84,14 +86,24 @@ def grids(comparison: Comparison) -> list[Grid]:
 
 
 def attack_name(attack: str) -> str:
-    """How the field writes an attack: `apgd_ce` is APGD-CE; options stay as they are."""
-    name, colon, options = attack.partition(":")
-    return f"{ATTACK_NAMES.get(name, name)}{colon}{options}"
+    """How the field writes an attack: `apgd_ce` is APGD-CE; options and engine stay as they are."""
+    name = _bare(attack)
+    return f"{ATTACK_NAMES.get(name, name)}{attack.removeprefix(name)}"
+
+
+def _bare(attack: str) -> str:
+    """The name alone, of `pgd:steps=10` or `pgd [torchattacks 3.5.1]`."""
+    return attack.partition(":")[0].partition(" [")[0]
 
 
 def threat_text(norm: str, eps: float) -> str:
     """`Linf 0.1`, `Linf 8/255`; '' for the clean input."""
-    return f"{_NORM_NAMES.get(norm, norm)} {eps_text(eps)}" if norm else ""
+    return f"{norm_name(norm)} {eps_text(eps)}" if norm else ""
+
+
+def norm_name(norm: str) -> str:
+    """`Linf`, `L2`."""
+    return _NORM_NAMES.get(norm, norm)
 
 
 def eps_text(eps: float) -> str:
@@ -157,7 +169,7 @@ def _attacks(cells: pd.DataFrame) -> list[Attack]:
 
     def order(column: Attack) -> tuple[int, int, str, float]:
         attack, norm, eps = column
-        name = attack.partition(":")[0]
+        name = _bare(attack)
         place = known.index(name) if name in known else len(known)
         return place, first[attack], norm, eps
 

@@ -67,7 +67,7 @@ def wide_table(grid: Grid, columns: Sequence[int]) -> Table:
     table.add_column("Model", no_wrap=True)
     table.add_column("Training", no_wrap=True)
     for place in columns:
-        table.add_column(_header(grid.headers[place]), justify="right", no_wrap=True)
+        table.add_column(Text(_header(grid.headers[place])), justify="right", no_wrap=True)
     for block in grid.blocks:
         for number, (training, cells) in enumerate(block.rows):
             model = block.architecture if number == 0 else ""
@@ -92,7 +92,8 @@ def long_table(grid: Grid) -> Table:
 
 
 def _header(text: str) -> str:
-    return text.replace(" (", "\n(", 1)
+    name, bracket, threat = text.rpartition(" (")
+    return f"{name}\n({threat}" if bracket else text
 
 
 def _named(grid: Grid, cells: tuple[Cell, ...]) -> Iterator[tuple[str, Cell]]:

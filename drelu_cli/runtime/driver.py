@@ -2,7 +2,7 @@
 
 An attack is two functions over a set of active samples: `start` gives newly admitted samples
 their state, `step` advances every active sample once. The driver admits samples from the queue,
-writes finished ones back, drops them once an eighth of the micro-batch is done, refills, and
+writes finished ones back, drops them once a small share of the micro-batch is done, refills, and
 halves the micro-batch when CUDA memory runs out. Samples at different steps share a batch, so
 counters are tensors with one entry per sample, as everything else in the state is.
 """
@@ -18,14 +18,16 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from drelu_cli.core.errors import BadValue
+from drelu_cli.core.errors import BadValue, InternalError
 
 Rows = dict[str, Tensor]
 """Named tensors that share their leading dimension: one row per sample."""
 
-DEFAULT_MICRO_BATCH = 512
-# Dropping finished samples copies the whole state: it pays once this share of it is done.
-_COMPACT_SHARE = 1 / 8
+# Measured on dense nets: 512 takes 1.05 to 1.1 times as long, 2048 no less.
+DEFAULT_MICRO_BATCH = 1024
+# Dropping finished samples copies the whole state: it pays once this share of it is done
+# (measured on dense nets: 1/32 takes 0.87 of the time that 1/8 takes, 1/512 no less).
+_COMPACT_SHARE = 1 / 32
 
 _size: ContextVar[int] = ContextVar("micro_batch", default=DEFAULT_MICRO_BATCH)
 
@@ -44,7 +46,9 @@ def micro_batch(size: int) -> Iterator[None]:
         BadValue: `size` below 1.
     """
     if size < 1:
-        raise BadValue(f"micro-batch {size} is below 1", hint="512 is the default")
+        raise BadValue(
+            f"micro-batch {size} is below 1", hint=f"{DEFAULT_MICRO_BATCH} is the default"
+        )
     token = _size.set(size)
     try:
         yield
@@ -64,11 +68,21 @@ def count(rows: Rows) -> int:
 
 def taken(rows: Rows, selection: Tensor | slice) -> Rows:
     """Some of the samples, by mask, indices or slice."""
+    if isinstance(selection, Tensor):
+        # index_select copies whole samples: several times faster than indexing by a mask.
+        chosen = selection.nonzero()[:, 0] if selection.dtype == torch.bool else selection
+        return {name: rows[name].index_select(0, chosen) for name in rows}
     return {name: rows[name][selection] for name in rows}
 
 
 def choose(mask: Tensor, yes: Tensor, no: Tensor) -> Tensor:
-    """Per sample: `yes` where `mask` (n,), else `no`; both (n, ...)."""
+    """Per sample: `yes` where `mask` (n,), else `no`; both (n, ...); always a new tensor."""
+    if mask.is_cpu and yes.dim() > 1 and yes.shape == no.shape and yes.dtype == no.dtype:
+        # Only what is chosen is copied over: half the time of an elementwise choice.
+        chosen = mask.nonzero()[:, 0]
+        if len(chosen) == len(mask):
+            return yes.clone()
+        return no.index_copy(0, chosen, yes.index_select(0, chosen))
     return torch.where(mask.view(-1, *[1] * (yes.dim() - 1)), yes, no)
 
 
@@ -114,6 +128,8 @@ class _Batch:
     written: Tensor
 
     def taken(self, selection: Tensor | slice) -> _Batch:
+        if isinstance(selection, Tensor):
+            selection = selection.nonzero()[:, 0]
         return _Batch(taken(self.state, selection), self.rows[selection], self.written[selection])
 
     def with_more(self, other: _Batch) -> _Batch:
@@ -182,6 +198,7 @@ class _Run:
         assert self.batch is not None
         state = _unless_out_of_memory(self.step, self.batch.state)
         if state is not None:
+            _check_detached(state)
             self.batch.state = state
             return
         self._halve(self.active)
@@ -211,6 +228,16 @@ class _Run:
         )
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+
+def _check_detached(state: Rows) -> None:
+    # A graph that goes on from step to step keeps every tensor of every step alive.
+    attached = [name for name, values in state.items() if values.requires_grad]
+    if attached:
+        raise InternalError(
+            f"a step of an attack returned {', '.join(attached)} with an autograd graph",
+            hint="compute the state under torch.no_grad(), or detach it",
+        )
 
 
 def _unless_out_of_memory(function: Callable[[Rows], Rows], rows: Rows) -> Rows | None:

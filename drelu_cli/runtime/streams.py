@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import math
+import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -137,3 +139,25 @@ def seeded_initialisation(*parts: str | int) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_word(*parts) & ((1 << 63) - 1))
         yield
+
+
+@contextmanager
+def foreign_randomness(seed: int) -> Iterator[None]:
+    """Seeds the global generators for a library that draws from them, and restores them.
+
+    Those of Python, numpy and torch on the CPU and every CUDA device; restored on errors too.
+
+    Args:
+        seed: any integer.
+    """
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
+    python, legacy = random.getstate(), np.random.get_state()  # noqa: NPY002
+    try:
+        with torch.random.fork_rng(devices=list(devices)):
+            torch.manual_seed(seed)
+            random.seed(seed)
+            np.random.seed(seed % 2**32)  # noqa: NPY002
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(legacy)  # noqa: NPY002

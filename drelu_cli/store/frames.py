@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from drelu_cli.core.errors import StoreError, UnknownName
-from drelu_cli.core.records import ModelRecord, State
+from drelu_cli.core.records import OWN, ModelRecord, State
 from drelu_cli.store.archive import Store
 from drelu_cli.store.chunks import OutcomeColumns, clean_correct
 from drelu_cli.store.evaluations import StoredEvaluation
@@ -32,9 +32,10 @@ def accuracy_frame(
     """One row per model and evaluation, and one `clean` row per model and data set.
 
     Columns: ACCURACY_COLUMNS. `accuracy` is the fraction of robust samples among all samples,
-    NaN where the attack ran on survivors only. `median_distance` is over the samples that the
-    attack broke, clean errors left out. `options` is what the user gave beside the defaults,
-    e.g. `restarts=5,steps=100`. The clean row has norm '' and eps 0, and is known from the
+    NaN where the attack ran on survivors only (`cascade` says after what). `median_distance` is
+    over the samples that the attack broke, clean errors left out. `options` is what the user
+    gave beside the defaults, e.g. `restarts=5,steps=100`. The clean row has norm '' and eps 0,
+    and is known from the
     evaluations: a model that was never attacked has no row. Only evaluations of the weights
     that are registered now count.
 
@@ -111,6 +112,8 @@ def _chosen(
     wanted = _wanted(store, evaluation.dataset_digest, evaluation.dataset, samples)
     if wanted is None:
         return found
+    if evaluation.engine != OWN and len(found) != len(wanted):
+        return None  # an outside engine's outcomes belong to the list that it was given
     mask = np.isin(found.sample, wanted)
     return found.rows(mask) if int(mask.sum()) == len(wanted) else None
 
@@ -152,12 +155,12 @@ def _attack_row(
     model: ModelRecord, stored: StoredEvaluation, chosen: OutcomeColumns
 ) -> dict[str, Any]:
     broken = chosen.distance[(chosen.state == State.BROKEN) & clean_correct(chosen)]
-    complete = not (chosen.state == State.NOT_RUN).any()
+    left_out = stored.evaluation.survivors_only or (chosen.state == State.NOT_RUN).any()
     return {
         **of_model(model),
         **of_evaluation(stored),
         "n_samples": len(chosen),
-        "accuracy": float((chosen.state == State.ROBUST).mean()) if complete else math.nan,
+        "accuracy": math.nan if left_out else float((chosen.state == State.ROBUST).mean()),
         "median_distance": float(np.median(broken)) if len(broken) else math.nan,
         "forwards_per_sample": float(chosen.forwards.mean()),
     }

@@ -10,8 +10,8 @@ import pandas as pd
 from drelu_cli.core.digest import digest_of
 from drelu_cli.core.errors import UnknownName
 from drelu_cli.core.recipe import Recipe
-from drelu_cli.core.records import COLUMNS, NOT_EXAMINED, ModelRecord
-from drelu_cli.evaluation.columns import columns
+from drelu_cli.core.records import COLUMNS, NOT_EXAMINED, OWN, ModelRecord
+from drelu_cli.evaluation.columns import columns, merged
 from drelu_cli.store.connect import Store
 from drelu_cli.store.frames import accuracy_frame
 
@@ -29,14 +29,15 @@ def evaluated_frame(
     """Accuracies of every model on one list of samples per data set, and notes on what that cost.
 
     Without `samples` the list is the one that most evaluations of the data set cover; those that
-    do not cover it are left out and named.
+    do not cover it are left out and named. Attacks that ran on survivors only have no accuracy
+    of their own (NaN).
 
     Raises:
         UnknownName: nothing is stored, or nothing fits.
     """
     everything = accuracy_frame(store, where=dict(where))
     everything = _chosen(everything, attack_seed, models)
-    if not (everything["attack"] != "clean").any():
+    if not _has_numbers(everything):
         raise UnknownName(
             "there are no stored results that fit",
             hint="drelu attack runs the attacks; drelu list shows what is stored",
@@ -44,12 +45,13 @@ def evaluated_frame(
     parts, notes = [], []
     for dataset, stored in everything.groupby("dataset", sort=False):
         attacked = stored[stored["attack"] != "clean"]
-        if attacked.empty:
+        if not _has_numbers(stored):
             continue
+        attacked = attacked.dropna(subset="accuracy")
         size = samples or int(attacked["n_samples"].mode().max())
         found = accuracy_frame(store, samples=size, where={**where, "dataset": str(dataset)})
         found = _chosen(found, attack_seed, models)
-        if not (found["attack"] != "clean").any():
+        if not _has_numbers(found):
             continue
         found = _by_content(found, store)
         for name, group in found.groupby("dataset", sort=False):
@@ -60,6 +62,11 @@ def evaluated_frame(
         most = int(everything["n_samples"].max())
         raise UnknownName(f"no stored result covers {samples} samples", hint=f"the most is {most}")
     return pd.concat(parts, ignore_index=True), notes
+
+
+def _has_numbers(frame: pd.DataFrame) -> bool:
+    """Whether any attack has an accuracy of its own."""
+    return bool(((frame["attack"] != "clean") & frame["accuracy"].notna()).any())
 
 
 def _chosen(frame: pd.DataFrame, attack_seed: int, models: Collection[str] | None) -> pd.DataFrame:
@@ -85,7 +92,7 @@ def _left_out(before: pd.DataFrame, after: pd.DataFrame, size: int) -> list[str]
     missing = before[~before["evaluation"].isin(set(after["evaluation"]))]
     if missing.empty:
         return []
-    named = ", ".join(f"{row['name']} {row['attack']}" for _, row in missing.iterrows())
+    named = ", ".join(dict.fromkeys(missing["name"] + " " + missing["attack"]))
     return [f"left out, since they do not cover {size} samples: {named}"]
 
 
@@ -124,15 +131,36 @@ def family_of(record: ModelRecord, *, without: Collection[str]) -> str:
     return digest_of(identity)
 
 
+def attack_names(frame: pd.DataFrame) -> list[str]:
+    """Attack with its options and, of an outside engine, that: `pgd [torchattacks 3.5.1]`.
+
+    What another library found is no number of ours: the two never share a column.
+    """
+    with_options = [
+        f"{attack}:{options}" if options else str(attack)
+        for attack, options in zip(frame["attack"], frame["options"], strict=True)
+    ]
+    return [
+        name if engine in ("", OWN) else f"{name} [{engine}]"
+        for name, engine in zip(with_options, frame["engine"], strict=True)
+    ]
+
+
+def survivors_note(frame: pd.DataFrame) -> list[str]:
+    """What a reader must know about attacks without an accuracy of their own."""
+    attacks = list(dict.fromkeys(frame[frame["accuracy"].isna()]["attack"]))
+    if not attacks:
+        return []
+    return [
+        f"survivors-only: {', '.join(attacks)} ran on what earlier attacks or smaller radii left; "
+        "no accuracy of their own is shown, the columns standard and autoattack contain them"
+    ]
+
+
 def cells_of(frame: pd.DataFrame, labels: Mapping[str, str]) -> pd.DataFrame:
     """One row per cell of the table: mean and standard deviation (n - 1) over seeds."""
-    marked = frame.assign(
-        training=frame["model_key"].map(dict(labels)),
-        attack=[
-            f"{attack}:{options}" if options else attack
-            for attack, options in zip(frame["attack"], frame["options"], strict=True)
-        ],
-    )
+    own = frame.dropna(subset=["accuracy"])
+    marked = own.assign(training=own["model_key"].map(dict(labels)), attack=attack_names(own))
     grouped = marked.groupby(CELL, sort=False)["accuracy"]
     return grouped.agg(mean="mean", std="std", n_seeds="count").reset_index()
 
@@ -141,11 +169,11 @@ def column_rows(
     store: Store, frame: pd.DataFrame, labels: Mapping[str, str]
 ) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
     """The claimed ... certified columns per treatment and threat, and the same per model."""
+    ours = frame[(frame["attack"] != "clean") & (frame["engine"] == OWN)]
     per_model = [
         _columns_of_model(store, group, labels)
-        for _, group in frame[frame["attack"] != "clean"].groupby(
-            ["model_key", "norm", "eps"], sort=False
-        )
+        for _, group in ours.groupby(["model_key", "norm", "eps"], sort=False)
+        if group["accuracy"].notna().any()  # else only a step of a curve
     ]
     keys = ["dataset", "architecture", "training", "norm", "eps"]
     if not per_model:
@@ -170,11 +198,11 @@ def _columns_of_model(
     store: Store, group: pd.DataFrame, labels: Mapping[str, str]
 ) -> dict[str, Any]:
     first = group.iloc[0]
-    defaults = {
-        str(row["attack"]): _states(store, str(row["evaluation"]), int(row["n_samples"]))
-        for _, row in group.iterrows()
-        if row["options"] == ""
-    }
+    runs: dict[str, list[list[int]]] = {}
+    for _, row in group[group["options"] == ""].iterrows():
+        states = _states(store, str(row["evaluation"]), int(row["n_samples"]))
+        runs.setdefault(str(row["attack"]), []).append(states)
+    defaults = {attack: merged(lists) for attack, lists in runs.items()}
     return {
         "dataset": first["dataset"],
         "architecture": first["architecture"],

@@ -15,7 +15,13 @@ from drelu_cli.published.tables import published_table
 from drelu_cli.report.render import render
 from drelu_cli.report.tables import Comparison, comparison
 from drelu_cli.store.connect import open_store
-from drelu_cli.workflows.cells import cells_of, column_rows, evaluated_frame, labels_of
+from drelu_cli.workflows.cells import (
+    cells_of,
+    column_rows,
+    evaluated_frame,
+    labels_of,
+    survivors_note,
+)
 from drelu_cli.workflows.context import Context
 from drelu_cli.workflows.files import check_folder, write_atomically
 from drelu_cli.workflows.selection import Selected, check_rule, select_lambda
@@ -83,6 +89,7 @@ def compare(
         records = [record for record in store.models() if record.key in present]
         labels = labels_of(records)
         cells = cells_of(frame, labels)
+        notes += survivors_note(frame)
         columns, _ = column_rows(store, frame, labels)
         selected = select_lambda(records, labels)
     notes += [one.sentence for one in selected if one.candidates > 1]

@@ -7,6 +7,7 @@ from typing import Any
 
 from drelu_cli.activations import ACTIVATIONS
 from drelu_cli.attacks import ATTACKS
+from drelu_cli.attacks.engines import ENGINES
 from drelu_cli.attacks.suites import SUITES
 from drelu_cli.core.errors import UnknownName
 from drelu_cli.core.registry import Registry
@@ -24,6 +25,7 @@ _REGISTRIES: dict[str, Registry] = {
     "datasets": DATASETS,
     "schemes": SCHEMES,
     "attacks": ATTACKS,
+    "engines": ENGINES,
 }
 STORED = ("models", "evaluations")
 KINDS = (*STORED, *_REGISTRIES, "suites", "recipes", "presets")
@@ -85,6 +87,8 @@ def _stored(kind: str, context: Context) -> list[dict[str, Any]]:
                     "attack": one.evaluation.attack,
                     "norm": one.evaluation.norm,
                     "eps": one.evaluation.eps,
+                    "engine": one.evaluation.engine,
+                    "cascade": one.evaluation.cascade,
                     "params": dict(one.evaluation.effective),
                     "samples": one.samples,
                     "seconds": one.seconds,

@@ -19,7 +19,12 @@ from drelu_cli.stats.outcomes import cluster_bootstrap, mcnemar, wilson_interval
 from drelu_cli.stats.posthoc import holm
 from drelu_cli.store.archive import Store
 from drelu_cli.store.connect import open_store
-from drelu_cli.workflows.cells import evaluated_frame, labels_of
+from drelu_cli.workflows.cells import (
+    attack_names,
+    evaluated_frame,
+    labels_of,
+    survivors_note,
+)
 
 CELL = ["dataset", "model", "training", "attack"]
 
@@ -61,14 +66,11 @@ def stored_table(
             rows = rows[rows["attack"].isin({*wanted, "clean"})]
         present = set(rows["model_key"])
         labels = labels_of([model for model in store.models() if model.key in present])
-        survivors = rows[rows["accuracy"].isna()]
+        notes = [*notes, *survivors_note(rows)]
         rows = _named(rows.dropna(subset=["accuracy"]), labels)
         outcomes = _outcomes(store, rows, seed)
     if rows.empty:
         raise UnknownName("no stored result fits", hint="drelu list shows what is stored")
-    if len(survivors):
-        names = ", ".join(sorted(set(survivors["attack"])))
-        notes = [*notes, f"survivors-only: {names} ran on survivors and has no own accuracy"]
     means = rows.groupby(CELL, sort=False)["accuracy"].mean().mul(100).reset_index()
     return StoredTable(f"store {root}", means, tuple(notes), outcomes)
 
@@ -79,16 +81,16 @@ def _named(rows: pd.DataFrame, labels: Mapping[str, str]) -> pd.DataFrame:
     threats = attacked.groupby("attack")[["norm", "eps"]].apply(lambda g: len(g.drop_duplicates()))
     several = set(threats[threats > 1].index)
 
-    def column(row: Mapping[Any, Any]) -> str:
-        text = str(row["attack"]) + (f":{row['options']}" if row["options"] else "")
-        if row["attack"] in several:
-            text += f" {row['norm']} {row['eps']:g}"
-        return text if row["engine"] in ("", "drelu") else f"{text} ({row['engine']})"
-
+    columns = [
+        f"{name} {norm} {eps:g}" if attack in several else name
+        for name, attack, norm, eps in zip(
+            attack_names(rows), rows["attack"], rows["norm"], rows["eps"], strict=True
+        )
+    ]
     return rows.assign(
         model=rows["architecture"],
         training=rows["model_key"].map(dict(labels)),
-        attack=[column(row) for row in rows.to_dict("records")],
+        attack=columns,
     )
 
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from drelu_cli.core.errors import DreluError, Interrupted
 from drelu_cli.core.recipe import Recipe
-from drelu_cli.core.records import Evaluation, ModelRecord
+from drelu_cli.core.records import ModelRecord
 from drelu_cli.published.tables import published_table
 from drelu_cli.store.connect import FILE_NAME, Store, open_store
 from drelu_cli.workflows.attack import DEFAULT_SUITE, attack
+from drelu_cli.workflows.cascade import answers
 from drelu_cli.workflows.context import Context
 from drelu_cli.workflows.effective import effective, fitted_to, label_of, name_of
 from drelu_cli.workflows.files import WEIGHTS
@@ -197,7 +198,10 @@ def _job(
     found, stored = False, 0
     if store is not None and record is not None:
         found = (store.model_dir(key) / WEIGHTS).exists()
-        stored = sum(_covered(store, record, task, wanted, samples) for task in tasks)
+        stored = sum(
+            _covered(store, record, task, tasks[:place], wanted, samples)
+            for place, task in enumerate(tasks)
+        )
     return Job(
         member, key, name_of(wanted_recipe), label_of(wanted_recipe), wanted, tasks, found, stored
     )
@@ -215,12 +219,20 @@ def wanted_of(recipe: Recipe) -> Wanted:
         samples=section.samples,
         seed=section.seed,
         max_steps=section.max_steps,
+        exhaustive=section.exhaustive,
     )
 
 
-def _covered(store: Store, record: ModelRecord, task: Task, wanted: Wanted, samples: int) -> bool:
-    evaluation = Evaluation.of(record, task.bound, task.threat, seed=wanted.seed)
-    return len(store.stored_samples(evaluation.key)) >= samples
+def _covered(
+    store: Store,
+    record: ModelRecord,
+    task: Task,
+    before: Sequence[Task],
+    wanted: Wanted,
+    samples: int,
+) -> bool:
+    found = answers(record, task, before, seed=wanted.seed)
+    return any(len(store.stored_samples(one.key)) >= samples for one in found)
 
 
 def _run(job: Job, report: SweepReport, context: Context) -> None:

@@ -85,7 +85,7 @@ def test_fgsm_is_one_full_step():
     _, gradient = gradient_of(model, x, y, cross_entropy)
     expected = (x + threat.eps * gradient.sign()).clamp(0, 1)
     assert torch.allclose(found.x_adv, expected, atol=1e-15)
-    assert found.forwards.tolist() == [2] * 8
+    assert found.forwards.tolist() == [1] * 8
     assert found.backwards.tolist() == [1] * 8
 
 

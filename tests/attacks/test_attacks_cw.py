@@ -131,3 +131,37 @@ def test_nothing_is_returned_beyond_the_bound(exact):
     found = attacked(problem.model, problem.x, problem.y, 0.3, exact=exact, **SHORT)
     moved = distances(found, problem.x) > 0
     assert torch.equal(moved, problem.reachable)
+
+
+class Plateau(torch.nn.Module):
+    """Flat below a pixel sum of 18, then a slope into class 1; pixel 0 never matters."""
+
+    def forward(self, x):
+        u = (x.flatten(1)[:, 1:].sum(dim=1) - 18).clamp(min=0.0)
+        return torch.stack([torch.full_like(u, 0.5), u, torch.full_like(u, -9.0)], dim=1)
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_a_sample_that_nothing_pulls_at_ends_after_one_pass(exact):
+    x = torch.full((3, 36), 0.4, dtype=torch.float64)
+    x[1] = 0.515
+    recorder = Recorder(Plateau())
+    y = torch.zeros(3, dtype=torch.int64)
+    found = attacked(recorder, x, y, 5.0, exact=exact, **SHORT)
+    assert found.forwards[[0, 2]].tolist() == [1, 1]
+    assert torch.equal(found.backwards, found.forwards)
+    assert torch.equal(found.x_adv[[0, 2]], x[[0, 2]])
+    assert found.forwards[1] > 1
+    assert (Plateau()(found.x_adv).argmax(dim=1) == 1).tolist() == [False, True, False]
+
+
+def test_a_pixel_that_nothing_pulls_at_keeps_its_value():
+    # 0.1 in float32 is not its own image under tanh space and back.
+    x = torch.full((1, 36), 0.515)
+    x[0, 0] = 0.1
+    rounded = cw.from_tanh_space(cw.to_tanh_space(torch.linspace(0, 1, 999)))
+    assert (rounded != torch.linspace(0, 1, 999)).any()
+    recorder = Recorder(Plateau())
+    attacked(recorder, x, torch.zeros(1, dtype=torch.int64), 5.0, exact=True, **SHORT)
+    assert len(recorder.points) > 100
+    assert all(points[0, 0] == x[0, 0] for points in recorder.points)

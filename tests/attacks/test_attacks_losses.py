@@ -7,7 +7,15 @@ import torch
 from torch import nn
 
 from drelu_cli.attacks.gradient import forward, forward_backward
-from drelu_cli.attacks.losses import cross_entropy, dlr, margin, misclassified
+from drelu_cli.attacks.losses import (
+    ahead,
+    ce_rescaled,
+    cross_entropy,
+    dlr,
+    margin,
+    misclassified,
+    targeted_dlr,
+)
 from drelu_cli.core.errors import BadValue
 
 LOGITS = torch.tensor([[3.0, 1.0, 0.0, -2.0], [1.0, 4.0, 2.0, 0.0]], dtype=torch.float64)
@@ -42,6 +50,45 @@ def test_dlr_of_equal_logits_is_finite():
     assert dlr(torch.zeros(1, 3), torch.tensor([0])).item() == 0.0
 
 
+def test_targeted_dlr():
+    # -(3 - 0) / (3 - (0 - 2) / 2) and -(2 - 1) / (4 - (1 + 0) / 2).
+    found = targeted_dlr(LOGITS, Y, torch.tensor([2, 0])).tolist()
+    assert found == pytest.approx([-3 / 4, -1 / 3.5], abs=1e-9)
+
+
+def test_targeted_dlr_ignores_shift_and_scale():
+    target = torch.tensor([3, 1])
+    expected = targeted_dlr(LOGITS, Y, target)
+    assert torch.allclose(targeted_dlr(LOGITS * 1e4 + 9.0, Y, target), expected, atol=1e-6)
+
+
+def test_targeted_dlr_needs_four_classes():
+    with pytest.raises(BadValue, match="4 classes"):
+        targeted_dlr(LOGITS[:, :3], Y, torch.tensor([1, 1]))
+
+
+def test_ahead():
+    assert ahead(LOGITS, Y, torch.tensor([3, 1])).tolist() == [-5.0, 2.0]
+
+
+def test_rescaled_cross_entropy():
+    # The logits 3, 1, 0, -2 spread over 5: twice their size spreads over 10.
+    first = math.log(sum(math.exp(2 * z) for z in (3, 1, 0, -2))) - 6
+    assert ce_rescaled(LOGITS, Y)[0].item() == pytest.approx(first, abs=1e-12)
+    assert ce_rescaled(torch.zeros(1, 4), torch.tensor([0])).item() == pytest.approx(math.log(4))
+
+
+@pytest.mark.parametrize("scale", [1e4, 1e-4, 1e-8])
+def test_rescaled_cross_entropy_ignores_the_scale(scale):
+    logits = (LOGITS.float() * scale).requires_grad_()
+    loss = ce_rescaled(logits, Y)
+    (gradient,) = torch.autograd.grad(loss.sum(), logits)
+    assert torch.allclose(loss.detach(), ce_rescaled(LOGITS.float(), Y), rtol=1e-5)
+    # The divisor is held constant: the gradient is the softmax's, times 10 / spread.
+    first = (2 * LOGITS[0].float()).softmax(dim=0) - torch.tensor([1.0, 0.0, 0.0, 0.0])
+    assert torch.allclose(gradient[0] * scale, 2 * first, rtol=1e-4, atol=1e-7)
+
+
 def test_misclassified():
     logits = torch.tensor(
         [[1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [torch.nan, 9.0, 0.0], [torch.inf, 0.0, 0.0]]
@@ -74,20 +121,29 @@ def test_gradient_works_inside_no_grad():
     assert not seen.gradient.requires_grad
 
 
+class Model(nn.Module):
+    def __init__(self, logits):
+        super().__init__()
+        self.logits = logits
+
+    def forward(self, x):
+        return self.logits(x)
+
+
 def test_model_without_parameters_and_without_a_path():
-    def model(x):
+    def logits(x):
         return torch.tensor([[1.0, 0.0, 0.0]]).expand(len(x), 3)
 
-    seen = forward_backward(model, torch.rand(2, 4), torch.tensor([0, 1]), cross_entropy)
+    seen = forward_backward(Model(logits), torch.rand(2, 4), torch.tensor([0, 1]), cross_entropy)
     assert seen.gradient.tolist() == [[0.0] * 4] * 2
     assert seen.wrong.tolist() == [False, True]
 
 
 def test_non_finite_logits_have_infinite_loss_and_zero_gradient():
-    def model(x):
+    def logits(x):
         return torch.stack([x[:, 0] / 0.0, x[:, 1], x[:, 0]], dim=1)
 
-    seen = forward_backward(model, torch.rand(3, 2), torch.tensor([0, 1, 2]), cross_entropy)
+    seen = forward_backward(Model(logits), torch.rand(3, 2), torch.tensor([0, 1, 2]), cross_entropy)
     assert torch.isinf(seen.loss).all()
     assert seen.wrong.all()
     assert torch.isfinite(seen.gradient).all()

@@ -7,17 +7,36 @@ import torch
 
 from drelu_cli.attacks import ATTACKS, square_windows
 from drelu_cli.attacks.conformance_models import Constant, Recorder, curved_problem
+from drelu_cli.attacks.geometry import project
 from drelu_cli.attacks.losses import margin
-from drelu_cli.attacks.square import BLOCK
-from drelu_cli.attacks.square_windows import L2Windows, LinfWindows, bump, sides
+from drelu_cli.attacks.square_windows import BLOCK, L2Windows, LinfWindows, bump, sides
 from drelu_cli.core.records import ThreatModel
 from drelu_cli.runtime.streams import Stream
 
 EPS = {"linf": 0.02, "l2": 0.2}
 
 
+class PlainLinf(LinfWindows):
+    """The search's points and proposals written out for whole images."""
+
+    def first(self, x, stream):
+        return self.points(x, self.stripes(stream))
+
+    def propose(self, x, point, number, draws):
+        _, high, wide = square_windows._sizes_at(self.table, number)
+        top, left = (
+            square_windows._placed(draws[:, axis], size, length)
+            for axis, size, length in ((0, high, self.h), (1, wide, self.w))
+        )
+        inside = square_windows._window(top, left, high, wide, self.h, self.w)
+        image = x.reshape(-1, self.c, self.h, self.w)
+        signs = torch.where(draws[:, 2:] >= 0.5, 1.0, -1.0).to(x.dtype)[:, :, None, None]
+        moved = project(image + self.threat.eps * signs, image, self.threat)
+        return torch.where(inside, moved, point.reshape(image.shape)).reshape(x.shape)
+
+
 def windows_for(norm, shape, p=0.8):
-    kind = LinfWindows if norm == "linf" else L2Windows
+    kind = PlainLinf if norm == "linf" else L2Windows
     return kind(torch.Size(shape), ThreatModel(norm, EPS[norm]), p)
 
 
@@ -190,6 +209,14 @@ def test_queries_bound_the_passes():
     assert found.backwards.tolist() == [0] * 6
 
 
+class FirstPixels(torch.nn.Module):
+    """Class 0 everywhere."""
+
+    def forward(self, points):
+        flat = points.flatten(1)
+        return torch.stack([flat.sum(dim=1) + 99, flat[:, 0], flat[:, 1]], dim=1)
+
+
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 8, 12), (2, 3, 4), (1, 1, 9), (17,), (2, 5)])
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_any_shape_stays_inside(shape, norm):
@@ -197,11 +224,7 @@ def test_any_shape_stays_inside(shape, norm):
     threat = ThreatModel(norm, 0.3)
     y = torch.zeros(5, dtype=torch.int64)
 
-    def model(points):
-        return torch.stack(
-            [points.flatten(1).sum(dim=1) + 99, points.flatten(1)[:, 0], points.flatten(1)[:, 1]],
-            dim=1,
-        )
+    model = FirstPixels()
 
     found = ATTACKS.bind("square", queries=70, ties=True)(
         model, x, y, threat, Stream(0, torch.arange(5))

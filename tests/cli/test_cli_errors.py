@@ -68,7 +68,12 @@ def test_bad_input(drelu, words, expected):
     [
         (["--suite", "whitebx"], ["unknown suite 'whitebx'", "did you mean whitebox"]),
         (["--suite", "adaptive"], ["suite 'adaptive' is not there yet", "available"]),
-        (["--suite", "standard"], ["suite 'standard' is not there yet"]),
+        (["--suite", "standrd"], ["unknown suite 'standrd'", "did you mean standard"]),
+        (["--engine", "autoatack"], ["unknown engine 'autoatack'", "did you mean autoattack"]),
+        (["--curve", "0.1", "--eps", "0.2"], ["--curve and --eps exclude each other"]),
+        (["--curve", "0.1,,0.2"], ["has an empty entry", "write --curve 0.1"]),
+        (["--curve", "-0.1"], ["eps -0.1 is negative"]),
+        (["--curve=wide"], ["'wide' is not a number"]),
         (["--attack", "pdg"], ["unknown attack 'pdg'", "did you mean pgd"]),
         (["--attack", "pgd:stepps=3"], ["stepps", "did you mean steps"]),
         (["--attack", "pgd:steps=x"], ["attack pgd: steps"]),

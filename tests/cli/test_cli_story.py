@@ -103,7 +103,7 @@ def test_attack_json(drelu, own_store):
     assert set(attack) == {
         "attack", "params", "robust_accuracy", "cumulative_robust_accuracy", "samples_run",
         "ci95", "median_distance", "forwards_per_sample", "backwards_per_sample", "seconds",
-        "reused",
+        "reused", "cascade",
     }  # fmt: skip
     assert attack["reused"]
     assert entry["verdict"]["word"] == "not examined"

@@ -11,6 +11,10 @@ from drelu_cli.core.registry import Bound
 SHORT = {
     "apgd_ce": {"steps": 30},
     "apgd_dlr": {"steps": 30},
+    "apgd_margin": {"steps": 30},
+    "apgd_ce_rescaled": {"steps": 30},
+    "apgd_t": {"steps": 20, "targets": 3},
+    "fab_t": {"steps": 20, "targets": 3},
     "cw_l2": {"search_steps": 4, "max_steps": 50},
     "square": {"queries": 120},
 }
@@ -18,6 +22,7 @@ SHORT = {
 LONG = {**SHORT, "cw_l2": {"search_steps": 6, "max_steps": 100}, "square": {"queries": 600}}
 STRONG = (
     conformance.check_closed_form,
+    conformance.check_classes,
     conformance.check_corners,
     conformance.check_degenerate_models,
 )
@@ -129,6 +134,7 @@ def swallowing(model, x, y, threat, stream):
     ("broken", "check", "complaint"),
     [
         (idle, conformance.check_closed_form, "misses"),
+        (idle, conformance.check_classes, "misses 8 of 8"),
         (idle, conformance.check_corners, "cannot move"),
         (outside, conformance.check_closed_form, "leaves the ball"),
         (unboxed, conformance.check_corners, "leaves the box"),

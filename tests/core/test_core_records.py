@@ -1,7 +1,7 @@
 import pytest
 
 from drelu_cli.core.errors import BadValue
-from drelu_cli.core.records import Evaluation, ThreatModel
+from drelu_cli.core.records import Evaluation, ThreatModel, cascade_text
 
 
 def evaluation(**changes):
@@ -57,3 +57,15 @@ def test_radii(eps):
 def test_norms():
     with pytest.raises(BadValue, match="l3"):
         ThreatModel("l3", 0.1)
+
+
+def test_what_an_evaluation_was_part_of():
+    digest = "0123456789abcdef"
+    assert cascade_text("", digest) is None
+    left = cascade_text("apgd_ce, apgd_t", digest)
+    assert left == "after apgd_ce, apgd_t [0123456789ab]"
+    assert cascade_text("", "", "f" * 64) == "samples ffffffffffff"
+    both = cascade_text("eps 0.1", digest, "f" * 64)
+    assert both == "after eps 0.1 [0123456789ab]; samples ffffffffffff"
+    found = [evaluation(cascade=text).survivors_only for text in (None, "samples f", left, both)]
+    assert found == [False, False, True, True]

@@ -92,6 +92,7 @@ def printed(tmp_path_factory, small_store):
     lines = (
         "train --epochs 1 --seed 5",
         "attack --suite smoke --samples 20 own_net:plain digits-dense-d-relu-1-s0",
+        "attack --attack fgsm --attack pgd:steps=3 --samples 20 own_net:plain --curve 0.05,0.1",
         "compare --where dataset=digits",
         "stats",
         "stats published:table2",

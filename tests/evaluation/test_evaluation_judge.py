@@ -5,10 +5,10 @@ import torch
 from torch import nn
 
 from drelu_cli.attacks.contract import AttackResult
-from drelu_cli.core.errors import BadValue, InternalError
+from drelu_cli.core.errors import BadValue, DreluError, InternalError
 from drelu_cli.core.records import State, ThreatModel
 from drelu_cli.core.registry import Bound
-from drelu_cli.evaluation.judge import accuracy, distance, predict, verify
+from drelu_cli.evaluation.judge import accuracy, distance, predict, returned_inputs, verify
 from drelu_cli.evaluation.suite import Samples, check_fits, run_attack
 from drelu_cli.runtime.streams import Stream
 
@@ -134,3 +134,23 @@ def test_accuracy_counts_in_batches():
     for batch in (1, 2, 10):
         found = accuracy(model, images, torch.tensor([0, 1, 0]), torch.device("cpu"), batch=batch)
         assert found == pytest.approx(2 / 3)
+
+
+def test_a_library_s_points_outside_are_the_input_again():
+    x = torch.full((5, 1, 1, 2), 0.5)
+    points = x.clone()
+    points[0] += 0.1  # inside
+    points[1] += 0.1 + 5e-7  # rounding
+    points[2] += 0.11
+    points[3, 0, 0, 0] = 1.2
+    points[4] = float("nan")
+    kept, outside = returned_inputs(x, points, ThreatModel("linf", 0.1), attack="cw of other 1")
+    assert outside == 3
+    assert torch.equal(kept[:2], points[:2])
+    assert torch.equal(kept[2:], x[2:])
+    corner = returned_inputs(x, points, ThreatModel("l2", 0.1), attack="cw of other 1")
+    assert corner[1] == 5
+    for wrong in (points[:4], points.double()):
+        with pytest.raises(DreluError, match="cw of other 1 returned") as caught:
+            returned_inputs(x, wrong, ThreatModel("linf", 0.1), attack="cw of other 1")
+        assert caught.value.exit_code == 2

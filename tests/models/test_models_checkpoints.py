@@ -1,6 +1,7 @@
 import os
 import pickle
 import stat
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -169,6 +170,20 @@ def test_a_truncated_file_is_named(tmp_path, kind, kept):
     body = path.read_bytes()
     path.write_bytes(body[: int(len(body) * kept) if isinstance(kept, float) else kept])
     with pytest.raises(CheckpointError, match=path.name):
+        read_weights(path)
+
+
+def test_a_tensor_marked_as_a_folder_is_refused(tmp_path):
+    # torch reads it as whatever the memory held.
+    path = tmp_path / "weights.pt"
+    torch.save({"w": torch.arange(32.0)}, path)
+    with zipfile.ZipFile(path) as archive:
+        entry = next(e for e in archive.infolist() if e.filename.endswith("data/0"))
+    body = bytearray(path.read_bytes())
+    directory = body.rindex(entry.filename.encode())
+    body[directory - 46 + 38] |= 0x10
+    path.write_bytes(body)
+    with pytest.raises(CheckpointError, match="marked a folder"):
         read_weights(path)
 
 

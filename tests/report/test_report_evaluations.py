@@ -7,6 +7,7 @@ from drelu_cli.report.evaluations import evaluation_tables
 
 ENTRY = {
     "name": "digits-dense-d-relu-1-s0",
+    "engine": "drelu",
     "threat": {"norm": "linf", "eps": 0.2},
     "samples": 360,
     "clean_accuracy": 0.9889,

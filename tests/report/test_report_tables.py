@@ -269,3 +269,22 @@ if __name__ == "__main__":
     for suffix in RENDERERS:
         text = render(sample(), suffix, caption=CAPTION, notes=NOTES)
         (GOLDEN / f"report_comparison.{suffix}").write_text(text, "utf-8")
+
+
+@pytest.mark.parametrize("engine", ["torchattacks 3.5.1", "autoattack (pyautoattack 0.2.0)"])
+def test_another_engine_s_column_is_named_in_full(engine):
+    assert attack_name(f"apgd_ce:steps=9 [{engine}]") == f"APGD-CE:steps=9 [{engine}]"
+    cells = pd.DataFrame(
+        [
+            {
+                "dataset": "digits", "architecture": "dense", "training": "ReLU",
+                "attack": f"pgd [{engine}]", "norm": "linf", "eps": 0.2, "mean": 0.5,
+            }
+        ]
+    )  # fmt: skip
+    console = Console(width=120)
+    with console.capture() as shown:
+        console.print(to_rich(comparison(cells)))
+    text = shown.get()
+    assert f"PGD [{engine}]" in text
+    assert "(Linf 0.2)" in text

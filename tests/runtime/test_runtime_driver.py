@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from drelu_cli.core.errors import BadValue
+from drelu_cli.core.errors import BadValue, InternalError
 from drelu_cli.runtime.driver import (
     DEFAULT_MICRO_BATCH,
     MicroBatchHalved,
@@ -87,10 +87,10 @@ def test_finished_samples_are_replaced():
 
 def test_few_finished_samples_wait():
     machine = Countdown()
-    with micro_batch(32):
-        drive(queue_of([1] + [9] * 31), machine.start, machine.step, keep=("sum",))
-    # 1 of 32 is less than an eighth: the batch is not copied for it.
-    assert set(machine.sizes) == {32}
+    with micro_batch(64):
+        drive(queue_of([1] + [9] * 63), machine.start, machine.step, keep=("sum",))
+    # 1 of 64 is too few: the batch is not copied for it.
+    assert set(machine.sizes) == {64}
 
 
 @pytest.mark.parametrize("most", [1, 3, 5])
@@ -158,3 +158,17 @@ def test_choose_and_taken():
     mask = torch.tensor([True, False, True])
     assert choose(mask, a, b)[:, 0, 0].tolist() == [1, 0, 1]
     assert taken({"a": torch.arange(3)}, mask)["a"].tolist() == [0, 2]
+
+
+def test_a_state_with_a_graph_is_refused():
+    # It would keep every tensor of every step alive, until memory is gone.
+    weight = torch.ones(1, requires_grad=True)
+
+    def start(rows):
+        return {**rows, "value": rows["x"], "done": rows["x"] < 0}
+
+    def step(rows):
+        return {**rows, "value": rows["value"] * weight}
+
+    with pytest.raises(InternalError, match="returned value with an autograd graph"):
+        drive({"x": torch.ones(3)}, start, step, keep=("value",))

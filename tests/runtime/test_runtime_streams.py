@@ -1,9 +1,18 @@
+import random
+
+import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from drelu_cli.runtime.streams import Stream, permutation, seeded_initialisation
+from drelu_cli.runtime.streams import (
+    Stream,
+    foreign_randomness,
+    permutation,
+    seeded_initialisation,
+)
 
 
 def stream(count=1000, seed=0):
@@ -85,3 +94,31 @@ def test_initialisation_is_seeded_and_leaves_the_global_state():
         assert torch.equal(first, torch.nn.Linear(3, 3).weight)
     with seeded_initialisation("weights", 1):
         assert not torch.equal(first, torch.nn.Linear(3, 3).weight)
+
+
+def generators():
+    return torch.rand(2).tolist(), float(np.random.rand()), random.random()  # noqa: NPY002
+
+
+def test_foreign_randomness_is_seeded_and_leaves_the_global_generators_alone():
+    with foreign_randomness(5):
+        first = generators()
+    with pytest.raises(RuntimeError), foreign_randomness(5):
+        assert generators() == first
+        torch.manual_seed(0)
+        raise RuntimeError
+    with foreign_randomness(6):
+        assert generators() != first
+    with foreign_randomness(0):  # known numbers around: what a block does is undone after it
+        outside = [generators(), generators()]
+    with foreign_randomness(0):
+        before = generators()
+        with foreign_randomness(5):
+            generators()
+        assert [before, generators()] == outside
+
+
+@pytest.mark.parametrize("seed", [-1, 2**40])
+def test_foreign_randomness_takes_any_seed(seed):
+    with foreign_randomness(seed):
+        assert generators()

@@ -140,7 +140,7 @@ def test_more_samples_than_any_result_has(context):
 
 
 def test_outcomes_do_not_depend_on_the_slices_they_are_stored_in(context, monkeypatch):
-    import drelu_cli.workflows.attack as module
+    import drelu_cli.workflows.court as module
     from drelu_cli.store.connect import open_store
 
     def outcomes(store):
@@ -152,6 +152,7 @@ def test_outcomes_do_not_depend_on_the_slices_they_are_stored_in(context, monkey
     other = Context(store=context.store.parent / "other", device="cpu")
     train(options=[("train.epochs", 1), ("activation", "relu")], context=other)
     monkeypatch.setattr(module, "SLICE", 7)
+    monkeypatch.setattr(module, "SLICE_SECONDS", 0.0)
     attack(wanted=wanted(suite="smoke"), context=other)
     assert outcomes(other.store) == whole
 

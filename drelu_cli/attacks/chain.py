@@ -1,0 +1,107 @@
+"""A model as a list of layers that are called one after another, where that is certain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules import module as torch_module
+
+from drelu_cli.activations.contract import Activation
+
+_PROBES = 4  # points at which chain and model are compared
+
+# Elementwise in evaluation mode, or with one scale and shift per channel: what they do to a
+# pixel depends on its channel alone, so that a cut-out piece may be given to them.
+_POINTWISE = (
+    nn.Identity,
+    nn.Dropout,
+    nn.Dropout2d,
+    nn.BatchNorm2d,
+    nn.ReLU,
+    nn.ReLU6,
+    nn.Hardtanh,
+    nn.LeakyReLU,
+    nn.ELU,
+    nn.SiLU,
+    nn.GELU,
+    nn.Softplus,
+    nn.Tanh,
+    nn.Sigmoid,
+)
+
+
+def layers_of(model: nn.Module, x: Tensor) -> list[nn.Module] | None:
+    """The modules that `model` calls one after another; None where that is not certain.
+
+    Containers are `nn.Sequential` and its subclasses. That a subclass adds nothing is checked
+    by comparing chain and model at a few points. A hook, a replaced `forward` and a layer that
+    is neither torch's nor one of our activations may do anything, count passes for one: None.
+
+    Args:
+        model: in evaluation mode.
+        x: (N, ...) points of the model's input space.
+    """
+    if not isinstance(model, nn.Sequential) or any(_watched(part) for part in model.modules()):
+        return None
+    if _globally_watched():
+        return None
+    layers = list(_leaves(model))
+    if not all(_is_known(layer) for layer in layers):
+        return None
+    probes = x[:_PROBES]
+    with torch.no_grad():
+        logits = model(probes)
+        point = probes
+        for layer in layers:
+            point = layer(point)
+    return layers if _same(point, logits) else None
+
+
+def is_pointwise(layer: nn.Module) -> bool:
+    """A layer that treats each pixel of a channel alone and alike; shapes stay."""
+    if type(layer) is nn.BatchNorm2d:
+        return not layer.training and layer.running_mean is not None
+    if type(layer) in _POINTWISE:
+        return not layer.training or not isinstance(layer, nn.Dropout | nn.Dropout2d)
+    return isinstance(layer, Activation) or hasattr(layer, "scale_and_shift")
+
+
+def called(layers: list[nn.Module], point: Tensor) -> Tensor:
+    """The layers one after another."""
+    for layer in layers:
+        point = layer(point)
+    return point
+
+
+def _leaves(module: nn.Module) -> Iterator[nn.Module]:
+    if not isinstance(module, nn.Sequential):
+        yield module
+        return
+    # Not `children`, which hides repeats.
+    for child in module._modules.values():  # noqa: SLF001
+        if child is not None:
+            yield from _leaves(child)
+
+
+def _is_known(layer: nn.Module) -> bool:
+    return type(layer).__module__.startswith("torch.nn.modules.") or is_pointwise(layer)
+
+
+def _watched(module: nn.Module) -> bool:
+    hooks = (module._forward_hooks, module._forward_pre_hooks)  # noqa: SLF001
+    return any(hooks) or "forward" in vars(module)
+
+
+def _globally_watched() -> bool:
+    names = ("_global_forward_hooks", "_global_forward_pre_hooks")
+    return any(getattr(torch_module, name) for name in names)
+
+
+def _same(chain: Tensor, logits: Tensor) -> bool:
+    if chain.shape != logits.shape or chain.dtype != logits.dtype:
+        return False
+    # Half of the digits: rounding stays far below, another computation does not.
+    allowed = torch.finfo(logits.dtype).eps ** 0.5 * (1 + chain.abs().max())
+    return bool((chain - logits).abs().max() < allowed)

@@ -1,0 +1,274 @@
+"""Square's search in the Linf ball: what a point is, is told by one sign per pixel."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from drelu_cli.attacks.contract import AttackResult
+from drelu_cli.attacks.gradient import logits_at
+from drelu_cli.attacks.losses import margin, misclassified
+from drelu_cli.attacks.shortcut import Change, Kept, Memos, Shortcut, window_pixels, windows_at
+from drelu_cli.attacks.square_windows import BLOCK, HALVINGS, LinfWindows
+from drelu_cli.attacks.stages import drawn_for, fresh
+from drelu_cli.runtime.driver import Rows, choose, drive, micro_batch_size
+from drelu_cli.runtime.streams import Stream
+
+# Blocks of draws that a sample holds: samples run out of them at different times, and those
+# that have used half are served together.
+_BLOCKS = 4
+# Change are looked at in one go, to pass over those that change nothing, as long as they
+# have about this many pixels together.
+_LOOKED_AT = 80
+
+
+class LinfSearch:
+    """The step function; `up` holds the signs of the current point, `step` counts the queries.
+
+    Every point of the search has x + eps or x - eps, cut to the box, in every pixel.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        stream: Stream,
+        windows: LinfWindows,
+        *,
+        queries: int,
+        ties: bool,
+        shortcut: Shortcut | None,
+    ) -> None:
+        self.model = model
+        self.stream = stream
+        self.windows = windows
+        self.queries = queries
+        self.ties = ties
+        self.shortcut = shortcut
+        self.bounds = torch.tensor(HALVINGS)
+
+    def run(self, queue: Rows) -> AttackResult:
+        """All samples of `queue` to their end."""
+        found = drive(queue, self.start, self.step, keep=("up", "forwards", "backwards"))
+        points = torch.empty_like(queue["x"])
+        # In parts: memory beyond queue and result is bounded by the micro-batch.
+        size = micro_batch_size()
+        for begin in range(0, len(points), size):
+            part = slice(begin, begin + size)
+            points[part] = self.windows.points(queue["x"][part], found["up"][part])
+        return AttackResult(points, found["forwards"], found["backwards"])
+
+    def start(self, rows: Rows) -> Rows:
+        """The state at the first point; `draws` are the numbers from block number `block` on."""
+        x = rows["x"]
+        state = fresh(rows, x)
+        del state["best"]
+        up = self.windows.stripes(drawn_for(self.stream, rows))
+        state |= self._remembered(x)
+        return {
+            **state,
+            "up": up,
+            "draws": self._blocks(rows["index"], state["step"]),
+            "block": state["step"],
+        }
+
+    def _remembered(self, x: Tensor) -> Rows:
+        if self.shortcut is None:
+            return {}
+        no = torch.zeros((), dtype=torch.bool, device=x.device)
+        low, high = self.windows.moved(x, no), self.windows.moved(x, ~no)
+        with torch.no_grad():
+            fixed, memos = self.shortcut.fixed(low, high), self.shortcut.blank(low)
+        return _named("fixed", fixed) | _named("memo", memos)
+
+    @torch.no_grad()
+    def step(self, rows: Rows) -> Rows:
+        """Sends one point per sample to the model and keeps it where it is better."""
+        rows = self._drawn(rows)
+        begun = rows["step"] > 0
+        spent = (~begun).long()
+        answer = _Answer(rows)
+        if not bool(begun.all()):
+            self._ask_whole(rows, answer, (~begun).nonzero()[:, 0])
+        for level, members in self._by_level(rows, begun):
+            proposals, used = self._next(rows, level, members)
+            spent = spent.index_add(0, members, used)
+            if len(proposals.rows):
+                self._ask(rows, answer, proposals)
+        self._confirm(rows, answer)
+        return self._accepted(rows, answer, spent)
+
+    def _accepted(self, rows: Rows, answer: _Answer, spent: Tensor) -> Rows:
+        loss, wrong = answer.loss, answer.wrong
+        gain = loss >= rows["loss"] if self.ties else loss > rows["loss"]
+        better = wrong | (gain & answer.asked)
+        queries = rows["step"] + spent
+        return {
+            **rows,
+            **(answer.written(rows, better) if bool(better.any()) else {}),
+            "loss": choose(better, loss, rows["loss"]),
+            "wrong": rows["wrong"] | wrong,
+            "step": queries,
+            "forwards": rows["forwards"] + answer.passes,
+            "done": rows["done"] | wrong | (queries >= self.queries),
+        }
+
+    def _by_level(self, rows: Rows, begun: Tensor) -> list[tuple[int, Tensor]]:
+        """The samples (indices) that are not done, by the size of their next window."""
+        level = torch.bucketize(rows["step"] - 1, self.bounds.to(begun.device)).masked_fill(
+            ~begun | rows["done"], -1
+        )
+        low, high = (int(value) for value in level.aminmax())
+        if low == high >= 0:
+            return [(low, torch.arange(len(level), device=level.device))]
+        levels = range(max(low, 0), high + 1)
+        groups = [(value, (level == value).nonzero()[:, 0]) for value in levels]
+        return [(value, members) for value, members in groups if len(members)]
+
+    def _next(self, rows: Rows, level: int, members: Tensor) -> tuple[Change, Tensor]:
+        """Each member's next proposal that changes a pixel.
+
+        Members without one among those looked at have no proposal now.
+
+        Returns:
+            The proposals, and (g,) int64 the queries used, those that change nothing included.
+        """
+        high, wide = self.windows.table[level]
+        channels = self.windows.c
+        look = max(_LOOKED_AT // (channels * high * wide), 1)
+        number = (rows["step"][members] - 1)[:, None] + torch.arange(look, device=members.device)
+        column = number - BLOCK * rows["block"][members, None]
+        end = HALVINGS[level] + 1 if level < len(HALVINGS) else self.queries
+        usable = (number < min(end, self.queries - 1)) & (column < BLOCK * _BLOCKS)
+        column = column.clamp(max=BLOCK * _BLOCKS - 1) + members[:, None] * (BLOCK * _BLOCKS)
+        draws = rows["draws"].view(-1, self.windows.draws).index_select(0, column.view(-1))
+        top, left = self.windows.places(draws, high, wide)
+        signs = draws[:, 2:] >= 0.5
+        samples = members.repeat_interleave(look) if look > 1 else members
+        standing = windows_at(rows["up"], samples, top, left, (high, wide))
+        # A window changes nothing where all of its pixels in a channel have the sign already.
+        idle = standing.flatten(2).sum(dim=2) == signs * (high * wide)
+        moves = ~idle.all(dim=1).view(-1, look) & usable
+        found = moves.any(dim=1)
+        chosen = moves.to(torch.uint8).argmax(dim=1)
+        used = torch.where(found, chosen + 1, usable.sum(dim=1))
+        at = found.nonzero()[:, 0]
+        at = at * look + chosen.index_select(0, at)
+        return Change(samples, top, left, signs, standing).taken(at), used
+
+    def _ask_whole(self, rows: Rows, answer: _Answer, first: Tensor) -> None:
+        """The first points."""
+        points = self.windows.points(rows["x"][first], rows["up"][first])
+        self._answered(rows, answer, first, self._pass(points, first))
+
+    def _ask(self, rows: Rows, answer: _Answer, proposals: Change) -> None:
+        answer.proposals.append(proposals)
+        found: tuple[Tensor, Kept | None] | None = None
+        if self.shortcut is not None:
+            found = self.shortcut.windowed(_listed(rows, "fixed"), _listed(rows, "memo"), proposals)
+        if found is None:
+            found = self._pass(self._points(rows, proposals), proposals.rows)
+        self._answered(rows, answer, proposals.rows, found)
+
+    def _pass(self, points: Tensor, asked: Tensor) -> tuple[Tensor, Kept | None]:
+        with torch.no_grad():
+            if self.shortcut is not None:
+                return self.shortcut.full(points, asked)
+            return logits_at(self.model, points), None
+
+    def _answered(
+        self, rows: Rows, answer: _Answer, asked: Tensor, found: tuple[Tensor, Kept | None]
+    ) -> None:
+        logits, kept = found
+        answer.record(asked, logits, rows["y"][asked])
+        answer.passes = answer.passes.index_add(0, asked, torch.ones_like(asked))
+        if kept is not None:
+            answer.kept.append((asked, kept))
+
+    def _confirm(self, rows: Rows, answer: _Answer) -> None:
+        """Asks the model itself about points that a shortcut says are misclassified."""
+        if self.shortcut is None:
+            return
+        asked = answer.wrong.nonzero()[:, 0]
+        if len(asked) == 0:
+            return
+        up = answer.written(rows, answer.wrong, memos=False)["up"]
+        points = self.windows.points(rows["x"][asked], up[asked])
+        answer.record(asked, logits_at(self.model, points), rows["y"][asked])
+        answer.passes = answer.passes.index_add(0, asked, torch.ones_like(asked))
+
+    def _points(self, rows: Rows, proposals: Change) -> Tensor:
+        up = rows["up"].index_select(0, proposals.rows)
+        pixels = window_pixels(proposals, *up.shape[2:])
+        signs = proposals.signs[..., None, None].expand_as(proposals.standing)
+        up = up.flatten(1).scatter(1, pixels, signs.flatten(1))
+        return self.windows.points(rows["x"].index_select(0, proposals.rows), up)
+
+    def _drawn(self, rows: Rows) -> Rows:
+        """The state with draws for each sample's next proposal."""
+        block = (rows["step"] - 1).clamp(min=0) // BLOCK
+        used = block - rows["block"]
+        if not bool((used >= _BLOCKS).any()):
+            return rows
+        late = (used >= _BLOCKS // 2).nonzero()[:, 0]
+        draws = self._blocks(rows["index"][late], block[late])
+        return {
+            **rows,
+            "draws": rows["draws"].index_copy(0, late, draws),
+            "block": rows["block"].index_copy(0, late, block[late]),
+        }
+
+    def _blocks(self, index: Tensor, block: Tensor) -> Tensor:
+        """(n, _BLOCKS * BLOCK, draws per proposal) uniform numbers."""
+        steps = block[:, None] + torch.arange(_BLOCKS, device=block.device)
+        drawn = drawn_for(self.stream, {"index": index.repeat_interleave(_BLOCKS)})
+        shape = (BLOCK, self.windows.draws)
+        draws = drawn.uniform("proposals", shape, step=steps.flatten())
+        return draws.view(len(index), _BLOCKS * BLOCK, self.windows.draws)
+
+
+class _Answer:
+    """What a step learns: per sample loss and misclassification of the point asked about."""
+
+    def __init__(self, rows: Rows) -> None:
+        self.loss = rows["loss"]
+        self.wrong = torch.zeros_like(rows["wrong"])
+        self.asked = torch.zeros_like(rows["wrong"])
+        self.passes = torch.zeros_like(rows["forwards"])
+        self.proposals: list[Change] = []
+        self.kept: list[tuple[Tensor, Kept]] = []
+
+    def record(self, asked: Tensor, logits: Tensor, y: Tensor) -> None:
+        """Takes in the logits of the points of the samples `asked`."""
+        # NaN where a logit is not finite: such a sample is misclassified, with infinite loss.
+        loss = margin(logits, y) + (logits - logits).sum(dim=1)
+        wrong = torch.zeros_like(asked, dtype=torch.bool)
+        suspect = (~(loss < 0)).nonzero()[:, 0]
+        if len(suspect):
+            loss = loss.masked_fill(loss.isnan(), torch.inf)
+            wrong[suspect] = misclassified(logits[suspect], y[suspect])
+        self.loss = self.loss.index_copy(0, asked, loss)
+        self.wrong = self.wrong.index_copy(0, asked, wrong)
+        self.asked = self.asked.index_fill(0, asked, True)
+
+    def written(self, rows: Rows, better: Tensor, *, memos: bool = True) -> Rows:
+        """The state's `up` and memos with the points of the samples `better`, (n,) bool."""
+        up = rows["up"].clone()
+        for proposals in self.proposals:
+            chosen = proposals.taken(better[proposals.rows].nonzero()[:, 0])
+            pixels = window_pixels(chosen, *up.shape[2:])
+            signs = chosen.signs[..., None, None].expand_as(chosen.standing)
+            up.flatten(1)[chosen.rows[:, None], pixels] = signs.flatten(1)
+        if not memos or not self.kept:
+            return {"up": up}
+        found = [memo.clone() for memo in _listed(rows, "memo")]
+        for asked, kept in self.kept:
+            kept.write(found, better[asked].nonzero()[:, 0])
+        return {"up": up, **_named("memo", found)}
+
+
+def _named(kind: str, tensors: Memos) -> Rows:
+    return {f"{kind}{number}": tensor for number, tensor in enumerate(tensors)}
+
+
+def _listed(rows: Rows, kind: str) -> Memos:
+    return [rows[name] for name in rows if name.startswith(kind)]

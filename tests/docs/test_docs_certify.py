@@ -1,0 +1,12 @@
+"""The example of docs/certify.md prints what the page shows."""
+
+from __future__ import annotations
+
+import docs_pages
+
+
+def test_the_example_prints_what_the_page_shows(capsys):
+    code, shown = docs_pages.blocks(docs_pages.DOCS / "certify.md")[:2]
+    assert (code.language, shown.language) == ("python", "text")
+    exec(compile(code.text, "certify.md", "exec"), {"__name__": "certify"})
+    assert capsys.readouterr().out == shown.text
