@@ -112,14 +112,22 @@ def _curve(task: Task, run: Run | None, batch: int) -> tuple[float, list[Found]]
         at = replace(task, threat=threat)
         if run is None:
             at = replace(at, samples=task.samples.rows(left))
+        if not len(at.samples):
+            break
         seconds, (one,) = _single(at, run, batch)
         total += seconds
-        if run is None:
-            left = left.clone()
-            left[left.clone()] = one.standing
-            one = replace(one, standing=left)
-        found.append(one)
+        found.append(_among(left, one) if run is None else one)
+        left = found[-1].standing if run is None else left
     return total, found
+
+
+def _among(left: Tensor, one: Found) -> Found:
+    """What was found on the samples in the mask `left`, for all samples."""
+    standing, lengths = left.clone(), torch.full(left.shape, torch.nan, dtype=torch.float64)
+    standing[left], lengths[left.cpu()] = one.standing, one.lengths.cpu()
+    forwards, backwards = one.passes or (0.0, 0.0)
+    share = float(left.double().mean())
+    return Found(standing, lengths, (share * forwards, share * backwards))
 
 
 def _rounds(rounds: int, task: Task, side: Side) -> dict[str, Any]:
@@ -158,7 +166,8 @@ def _robust(parts: list[Found]) -> list[float]:
 
 
 def _median_length(part: Found) -> float | None:
-    broken = part.lengths[~part.standing]
+    broken = part.lengths.cpu()[~part.standing.cpu()]
+    broken = broken[~broken.isnan()]
     return float(broken.median()) if len(broken) else None
 
 
