@@ -90,7 +90,7 @@ def network(
         record = next(r for r in store.models() if r.label == f"bench {name}")
         model = load_model(record, data, store).to(device).eval()
         test = splits_of(record, data).test
-    offered = samples_of(test, list(range(min(len(test.labels), 2 * count))), torch.device(device))
+    offered = samples_of(test, list(range(min(len(test.labels), 10 * count))), torch.device(device))
     with torch.no_grad():
         right = torch.cat([model(part).argmax(1) for part in offered.x.split(512)]) == offered.y
     return model, offered.rows(right.nonzero()[:count, 0])

@@ -55,7 +55,7 @@ def _on_four(
 ) -> list[Row]:
     """The four networks; the dense ones are fast enough for more images and rounds."""
     return [
-        Row(group, net, attack, target, *((1000, 7) if "dense" in net else (samples, rounds)))
+        Row(group, net, attack, target, *((1000, 5) if "dense" in net else (samples, rounds)))
         for net, target in zip(FOUR, targets, strict=True)
     ]
 
@@ -70,16 +70,16 @@ def _cw(group: str, net: str, target: float, samples: int, **options: Any) -> Ro
 
 ROWS = [
     *_on_four("fgsm", "fgsm", (1.0,) * 4, 1000, 5),
-    *_on_four("pgd", "pgd", (4.0, 1.5, 1.3, 1.0), 300, 3),
-    *_on_four("apgd_ce", "apgd_ce", (5.0, 1.3, 1.2, 1.0), 200, 3),
-    *_on_four("apgd_dlr", "apgd_dlr", (4.0, 1.3, 1.1, 1.0), 200, 3),
+    *_on_four("pgd", "pgd", (4.0, 1.5, 1.3, 1.0), 200, 3),
+    *_on_four("apgd_ce", "apgd_ce", (5.0, 1.3, 1.2, 1.0), 128, 3),
+    *_on_four("apgd_dlr", "apgd_dlr", (4.0, 1.3, 1.1, 1.0), 128, 3),
     _square("dense", 2.5, 500, 3),
     _square("CNN", 3.0, 100, 3),
-    _square("resnet18", 1.2, 10, 1),
+    _square("resnet18", 1.2, 4, 1),
     _cw("cw_l2 bound", "dense", 3.0, 100),
     _cw("cw_l2 bound", "dense AT", 3.0, 100),
     _cw("cw_l2 exact", "dense", 1.1, 100, exact=True),
-    Row("curve", "dense AT", "pgd", 2.0, 1000, 5, mode="curve"),
-    Row("curve", "dense", "pgd", 4.0, 1000, 5, mode="curve"),
+    Row("curve", "dense AT", "pgd", 2.0, 1000, 3, mode="curve"),
+    Row("curve", "dense", "pgd", 4.0, 1000, 3, mode="curve"),
     Row("whitebox", "dense D-ReLU", "whitebox", 8.0, 100, 3, mode="suite"),
 ]

@@ -88,7 +88,7 @@ def throughput(work: Path, data_dir: Path | None, device: str) -> dict[str, Any]
     for attack in SCALED:
         full = _task("dense AT", attack, SIZES[-1], work, data_dir, device)
         found[attack] = {count: [] for count in SIZES}
-        for number in range(4):
+        for number in range(3):
             for count in SIZES:
                 count = min(count, len(full.samples))
                 rows = torch.arange(count, device=full.samples.y.device)

@@ -39,7 +39,9 @@ def _with_curve_value(words: list[str]) -> list[str]:
     out = []
     for place, word in enumerate(words):
         follows = words[place + 1] if place + 1 < len(words) else ""
-        bare = word == "--curve" and not (_NUMBERS.fullmatch(follows) or follows == _DEFAULT_GRID)
+        # A word with a comma is no model: a list with a typing error is to be named as such.
+        value = _NUMBERS.fullmatch(follows) or follows == _DEFAULT_GRID or "," in follows
+        bare = word == "--curve" and not value
         out.append(f"--curve={_DEFAULT_GRID}" if bare else word)
     return out
 

@@ -70,9 +70,7 @@ def attack(
     context = context or Context()
     wanted = wanted or Wanted(DEFAULT_SUITE, (), "linf", None)
     device = pick_device(context.device)
-    # A typing error in a suite or an attack costs no work, and is said before all else.
-    if not tasks_for("digits", wanted):
-        raise BadValue("nothing to run: no suite and no attack", hint="--suite whitebox")
+    _check(wanted, context)
     engine = make_engine(wanted.engine)
     data = DataCache(context)
     entries: list[dict[str, Any]] = []
@@ -105,3 +103,11 @@ def attack(
             if wanted.curve is not None:
                 curves.extend(curves_of(record, done, wanted, store, engine=court.label))
     return AttackReport(tuple(entries), reused, run, tuple(failures), tuple(curves))
+
+
+def _check(wanted: Wanted, context: Context) -> None:
+    """A typing error in a suite or an attack costs no work, and is said before all else."""
+    if not tasks_for("digits", wanted):
+        raise BadValue("nothing to run: no suite and no attack", hint="--suite whitebox")
+    if wanted.exhaustive and not wanted.cascading:
+        context.note("exhaustive changes nothing here: only the suite standard is a cascade")

@@ -92,8 +92,13 @@ def _left_out(before: pd.DataFrame, after: pd.DataFrame, size: int) -> list[str]
     missing = before[~before["evaluation"].isin(set(after["evaluation"]))]
     if missing.empty:
         return []
-    named = ", ".join(dict.fromkeys(missing["name"] + " " + missing["attack"]))
+    named = ", ".join(dict.fromkeys(_full_name(row) for _, row in missing.iterrows()))
     return [f"left out, since they do not cover {size} samples: {named}"]
+
+
+def _full_name(row: pd.Series[Any]) -> str:
+    engine = "" if row["engine"] in ("", OWN) else f" [{row['engine']}]"
+    return f"{row['name']} {row['attack']} {row['norm']} {row['eps']:g}{engine}"
 
 
 def labels_of(records: Sequence[ModelRecord]) -> dict[str, str]:
@@ -152,8 +157,9 @@ def survivors_note(frame: pd.DataFrame) -> list[str]:
     if not attacks:
         return []
     return [
-        f"survivors-only: {', '.join(attacks)} ran on what earlier attacks or smaller radii left; "
-        "no accuracy of their own is shown, the columns standard and autoattack contain them"
+        f"survivors-only runs of {', '.join(attacks)} (after earlier attacks or smaller radii) "
+        "have no accuracy of their own: cells show full runs; the cascade of the suite standard "
+        "counts in the columns standard and autoattack"
     ]
 
 

@@ -20,7 +20,7 @@ from drelu_cli.runtime.provenance import provenance
 from drelu_cli.store.connect import Store
 from drelu_cli.workflows.cascade import answers, borrow, predecessors, survivors
 from drelu_cli.workflows.context import Context
-from drelu_cli.workflows.entries import OUTSIDE_FINDING, Done
+from drelu_cli.workflows.entries import OUTSIDE_FINDING, UNDEFINED, Done
 from drelu_cli.workflows.measure import samples_of
 from drelu_cli.workflows.plan import Task, Wanted, tasks_for
 from drelu_cli.workflows.subjects import DataCache, load_model, splits_of
@@ -123,7 +123,7 @@ class Court:
         return kept
 
     def _leave_out(self, record: ModelRecord, task: Task, why: str) -> None:
-        code, detail = f"{task.bound.name}-undefined", f"left out of the suite: {why}"
+        code, detail = f"{task.bound.name}{UNDEFINED}", f"left out of the suite: {why}"
         if self.engine is not None:
             why = why.removeprefix(self.label).strip()
             code, detail = f"{OUTSIDE_FINDING}{code}", f"{self.label} {why}; left out of the suite"

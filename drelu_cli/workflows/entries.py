@@ -16,6 +16,7 @@ from drelu_cli.workflows.plan import Task, Wanted
 
 # Findings about an outside engine; they belong to its results alone.
 OUTSIDE_FINDING = "engine-"
+UNDEFINED = "-undefined"
 
 
 @dataclass(frozen=True)
@@ -70,17 +71,25 @@ def entries_of(
             "clean_accuracy": clean,
             **_threat_entry(list(group), done, stored, wanted, store),
             "verdict": {"word": NOT_EXAMINED, "evidence": [], "remedy": [], "control": None},
-            "findings": _findings(record, engine, store),
+            "findings": _findings(record, engine, wanted, store),
         }
         for _, group in groupby(ranked, key=lambda one: one.task.threat)
     ]
 
 
-def _findings(record: ModelRecord, engine: str, store: Store) -> list[dict[str, str]]:
+def _findings(
+    record: ModelRecord, engine: str, wanted: Wanted, store: Store
+) -> list[dict[str, str]]:
+    """What is stored about the model, without what other engines and other suites left out."""
+    undefined = {f"{attack}{UNDEFINED}" for attack in wanted.of_suite}
     return [
         {"code": finding.code, "detail": finding.detail}
         for finding in store.findings(record.key)
-        if not finding.code.startswith(OUTSIDE_FINDING) or finding.detail.startswith(engine)
+        if (not finding.code.startswith(OUTSIDE_FINDING) or finding.detail.startswith(engine))
+        and (
+            not finding.code.endswith(UNDEFINED)
+            or finding.code.removeprefix(OUTSIDE_FINDING) in undefined
+        )
     ]
 
 

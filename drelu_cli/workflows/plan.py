@@ -58,6 +58,16 @@ class Wanted:
                 hint="--curve 0.1,0.2 is one ascending pass, --eps 0.1,0.2 a full run each",
             )
 
+    @property
+    def of_suite(self) -> tuple[str, ...]:
+        """The attacks of the suite, by name."""
+        return tuple(e.attack for e in suite_entries(self.suite)) if self.suite else ()
+
+    @property
+    def cascading(self) -> bool:
+        """Whether the suite is one whose later attacks may run on survivors."""
+        return self.suite in CASCADES
+
 
 @dataclass(frozen=True)
 class Task:
@@ -133,7 +143,7 @@ class _Asked:
 
 
 def _asked(wanted: Wanted) -> list[_Asked]:
-    cascading = wanted.suite in CASCADES and not wanted.exhaustive
+    cascading = wanted.cascading and not wanted.exhaustive
     entries = suite_entries(wanted.suite) if wanted.suite else ()
     return [
         *(_Asked(entry, named=False, cascading=cascading) for entry in entries),

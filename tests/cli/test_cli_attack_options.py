@@ -20,11 +20,24 @@ NET = "digits-dense-relu-s0"
         ("--curve 1e-3", ["--curve", "1e-3"]),
         ("--curve -0.1", ["--curve", "-0.1"]),
         ("--curve default net", ["--curve", "default", "net"]),
+        ("--curve 0.1,abc", ["--curve", "0.1,abc"]),
         ("--curve=0.1 net", ["--curve=0.1", "net"]),
     ],
 )
 def test_a_curve_takes_a_value_or_none(words, expected):
     assert _with_curve_value(words.split()) == expected
+
+
+def test_a_misspelt_curve_is_named(drelu, own_store):
+    refused = drelu("attack", NET, "--store", own_store, "--curve", "0.1,abc")
+    assert refused.code == 2
+    assert "abc" in refused.err
+    assert "model" not in refused.err
+
+
+def test_exhaustive_without_a_cascade_is_said(drelu, own_store):
+    words = ("attack", NET, "--store", own_store, "--attack", "fgsm", "--samples", "20")
+    assert "exhaustive changes nothing" in drelu(*words, "--exhaustive").err
 
 
 def test_a_curve_is_a_table_and_a_key(drelu, own_store):

@@ -199,7 +199,7 @@ def test_compare_and_stats_show_no_number_of_survivors(context, chain):
     report = compare(context=context, samples=60)
     assert set(report.table.cells["attack"]) == {"clean", "square:queries=10"}
     assert report.table.cells["mean"].notna().all()
-    assert any("survivors-only: fgsm, pgd" in note for note in report.notes)
+    assert any("survivors-only runs of fgsm, pgd" in note for note in report.notes)
     tested = stats(store=context.store, samples=60)
     assert any("survivors-only" in str(note) for note in tested.document["notes"])
 

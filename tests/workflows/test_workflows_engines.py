@@ -116,6 +116,8 @@ def test_what_an_engine_lacks_is_left_out_of_a_suite_and_refused_by_name(context
     assert any(detail == "fake 1.2 has no apgd_ce; left out of the suite" for detail in details)
     ours = attack([NET], wanted=wanted("fgsm", engine="drelu"), context=context).entries[0]
     assert not any("fake" in finding["detail"] for finding in ours["findings"])
+    other = attack([NET], wanted=wanted(suite="smoke"), context=context).entries[0]
+    assert not any("left out" in finding["detail"] for finding in other["findings"])
     with pytest.raises(BadValue, match=r"fake 1\.2 has no square"):
         attack([NET], wanted=wanted("square"), context=context)
 
