@@ -69,7 +69,7 @@ def _verdict(found: dict[str, Any]) -> str:
             if gap is not None and gap[0] > TARGET:
                 above.append(f"{name} {attack} {_interval(gap)}")
     if not above:
-        return f"Every difference measured is at most {TARGET} points: the target is met."
+        return f"Every difference measured is at most {TARGET} points above AutoAttack's."
     return f"Above the target of {TARGET} points: {', '.join(above)}."
 
 
