@@ -18,8 +18,8 @@ classified correctly), steps, step size, budget, kind of start and dtype (float3
 mode; each library with the fastest of the batch sizes 128, 512 and all. Robust accuracy in percent,
 both sides judged by our judge. A library that leaves more samples standing does not count, where
 another one leaves no more than we do; `(leaves more)` marks the rows where all of them do, and the
-fastest is shown all the same. One attack seed: on nets where random starts decide, accuracies of both
-sides move from seed to seed; means over seeds are on the [page on strength](benchmarks/strength.md)."""
+fastest is shown all the same. One attack seed: where random starts decide, accuracies of both sides
+move from seed to seed; means over seeds are on the [page on strength](benchmarks/strength.md)."""
 _HEAD = """\
 | attack | net | n x rounds | s | fastest library | ratio | min .. max | target | met | robust | \
 its robust | passes (f / b) |
