@@ -74,7 +74,6 @@ def test_a_cascade_says_what_its_dashes_are(drelu, own_store):
 
 
 def test_another_engine_is_named(drelu, own_store):
-    pytest.importorskip("torchattacks")
     words = ("attack", NET, "--store", own_store, "--engine", "torchattacks", "--samples", "8")
     shown = drelu(*words, "--attack", "fgsm").out
     assert f"{NET} by torchattacks " in shown
