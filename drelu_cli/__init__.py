@@ -19,6 +19,7 @@ _PUBLIC = {
     "attack": "drelu_cli.workflows.attack",
     "sweep": "drelu_cli.workflows.sweep",
     "compare": "drelu_cli.workflows.compare",
+    "verify": "drelu_cli.workflows.verify",
     "statistics": "drelu_cli.workflows.stats:stats",
     "audit": "drelu_cli.workflows.audit",
     "Context": "drelu_cli.workflows.context",

@@ -15,6 +15,8 @@ ACTIVATIONS = Registry(
         "hardtanh": "drelu_cli.activations.plain:hardtanh",
         "silu": "drelu_cli.activations.plain:silu",
         "softplus": "drelu_cli.activations.plain:softplus",
+        "kwta": "drelu_cli.activations.winners:kwta",
+        "qrelu": "drelu_cli.activations.quantized:qrelu",
     },
     group="drelu.activations",
     open_names=True,

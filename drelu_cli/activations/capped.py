@@ -19,11 +19,12 @@ from drelu_cli.activations.contract import (
     leaky_between,
     soft_between,
 )
+from drelu_cli.activations.plain import ReLU
 from drelu_cli.core.errors import BadValue, ModelError
 
 
 class CappedReLU(Activation):
-    """What all capped ReLUs share: the surrogates. `limits` gives the caps."""
+    """What all capped ReLUs share: surrogates, ends. `limits` gives the caps."""
 
     def limits(self, x: Tensor) -> Tensor | float:
         """The caps, in a shape that broadcasts over `x`."""
@@ -36,6 +37,14 @@ class CappedReLU(Activation):
             "leaky_cap": lambda x: leaky_between(x, 0.0, self.limits(x)),
             "soft_cap": lambda x: soft_between(x, 0.0, self.limits(x)),
         }
+
+    def uncapped(self) -> nn.Module:
+        """ReLU: the cap at infinity."""
+        return ReLU(self.channels)
+
+    def ends(self, x: Tensor) -> tuple[Tensor | float, Tensor | float]:
+        """0 and the cap."""
+        return 0.0, self.limits(x)
 
 
 class SReLU(CappedReLU):

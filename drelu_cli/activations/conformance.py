@@ -23,6 +23,8 @@ def check_activation(factory: ActivationFactory) -> None:
     check_elementwise(factory)
     check_bounds(factory)
     check_surrogates(factory)
+    check_ends(factory)
+    check_uncapped(factory)
     check_copies(factory)
 
 
@@ -43,14 +45,18 @@ def check_shape_and_dtype(factory: ActivationFactory) -> None:
 
 
 def check_elementwise(factory: ActivationFactory) -> None:
-    """Changing one number of the input changes no other number of the output."""
+    """Changing one number of the input changes no other number of the output.
+
+    An activation that says `elementwise = False` may change the rest of its sample, no other's.
+    """
     for shape in _SHAPES:
         module = factory(CHANNELS)
+        elementwise = getattr(module, "elementwise", True)
         x = _inputs(shape, torch.float32)
         other = x.clone()
         other[0, 0] = 0.25
         changed = module(x) != module(other)
-        changed[0, 0] = False
+        changed[(0, 0) if elementwise else 0] = False
         assert not bool(changed.any()), "an output depends on another element's input"
 
 
@@ -84,6 +90,33 @@ def check_surrogates(factory: ActivationFactory) -> None:
             expected = slope(x.detach())
             assert torch.equal(gradient, expected), f"surrogate {name} is not its slope"
             assert bool((expected.isfinite() & (expected >= 0)).all()), f"slope {name} is unusable"
+
+
+def check_ends(factory: ActivationFactory) -> None:
+    """The ends, where there are any, broadcast over the input, the lower one below."""
+    module = factory(CHANNELS)
+    if not isinstance(module, Activation):
+        return
+    for shape in _SHAPES:
+        x = _inputs(shape, torch.float32)
+        found = module.ends(x)
+        if found is None:
+            continue
+        lower, upper = (torch.as_tensor(end, dtype=x.dtype).expand(shape) for end in found)
+        assert bool((lower <= upper).all()), "the lower end lies above the upper one"
+
+
+def check_uncapped(factory: ActivationFactory) -> None:
+    """The version without a cap, where there is one, keeps shapes and reaches beyond any cap."""
+    module = factory(CHANNELS)
+    uncapped = module.uncapped() if isinstance(module, Activation) else None
+    if uncapped is None:
+        return
+    for shape in _SHAPES:
+        x = _inputs(shape, torch.float32).abs() + 1e6
+        y = uncapped(x)
+        assert y.shape == x.shape, f"uncapped: shape {tuple(x.shape)} became {tuple(y.shape)}"
+        assert bool((y > module(x)).all()), "the version without a cap is capped"
 
 
 def check_copies(factory: ActivationFactory) -> None:

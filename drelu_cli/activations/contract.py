@@ -1,4 +1,4 @@
-"""What every activation is: an elementwise module that knows its bounds and its surrogates.
+"""What every activation is: a module that knows its bounds, its surrogates and where it ends.
 
     factory(channels, *, options) -> Activation
 
@@ -25,10 +25,16 @@ LEAK = 0.1
 class Activation(nn.Module):
     """An elementwise, nondecreasing function; override `bounds` where it is not monotone.
 
+    Attributes:
+        elementwise: an output depends on one input. False where units compete; every sample is
+            still alone.
+
     Args:
         channels: size of dimension 1 of the input; neurons after a dense layer, channels after
             a convolution; >= 1.
     """
+
+    elementwise: bool = True
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -62,6 +68,23 @@ class Activation(nn.Module):
     def caps(self) -> tuple[nn.Parameter, ...]:
         """The learnable caps: the penalty counts them, `project_caps_` keeps them >= 0."""
         return ()
+
+    def uncapped(self) -> nn.Module | None:
+        """The same function without its cap, as a network that leads an attack has it.
+
+        None where there is no cap. It never judges: nothing needs to agree with `forward`.
+        """
+        return None
+
+    def ends(self, x: Tensor) -> tuple[Tensor | float, Tensor | float] | None:  # noqa: ARG002
+        """The inputs at and below, at and above which a unit is saturated.
+
+        Either end may be infinite. None where the activation does not saturate.
+
+        Args:
+            x: (N, channels, ...) an input; both ends broadcast over it.
+        """
+        return None
 
     def extra_repr(self) -> str:
         """The channels, for the network's structure text."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from drelu_cli.activations.contract import (
     LEAK,
@@ -26,6 +27,7 @@ _SILU_DIP = -0.2784645427610738
 # Beyond this softplus(x) and x agree in float64. torch's own 20 makes a step of 2e-9 downwards
 # there, which would break monotone bounds.
 _SOFTPLUS_LINEAR_FROM = 40.0
+_TANH_END = math.atanh(0.99)
 
 
 class ReLU(Activation):
@@ -38,6 +40,10 @@ class ReLU(Activation):
     def slopes(self) -> Mapping[str, Slope]:
         """`leaky`: slope .1 below 0."""
         return {"leaky": leaky}
+
+    def ends(self, x: Tensor) -> tuple[float, float]:  # noqa: ARG002
+        """0, and none above."""
+        return 0.0, math.inf
 
 
 class Tanh(Activation):
@@ -59,6 +65,14 @@ class Tanh(Activation):
             "soft_cap": lambda x: soft_between(x, 0.0, 0.0),
         }
 
+    def uncapped(self) -> nn.Module:
+        """The identity: the tangent at 0."""
+        return nn.Identity()
+
+    def ends(self, x: Tensor) -> tuple[float, float]:  # noqa: ARG002
+        """Where |tanh(x)| = .99: the derivative is 1/50 there and falls on."""
+        return -_TANH_END, _TANH_END
+
 
 class Hardtanh(Activation):
     """y = max(-1, min(1, x)); dy/dx = 1[-1 < x < 1]."""
@@ -74,6 +88,14 @@ class Hardtanh(Activation):
             "leaky_cap": lambda x: leaky_between(x, -1.0, 1.0),
             "soft_cap": lambda x: soft_between(x, -1.0, 1.0),
         }
+
+    def uncapped(self) -> nn.Module:
+        """The identity: both ends at infinity."""
+        return nn.Identity()
+
+    def ends(self, x: Tensor) -> tuple[float, float]:  # noqa: ARG002
+        """-1 and 1."""
+        return -1.0, 1.0
 
 
 class SiLU(Activation):

@@ -6,15 +6,14 @@ as a change of the model, so every gradient attack gains it.
 
 from __future__ import annotations
 
-import copy
-import itertools
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from drelu_cli.activations.contract import Activation, Slope
-from drelu_cli.core.errors import ModelError, UnknownName
+from drelu_cli.activations.contract import LEAK, Activation, Slope
+from drelu_cli.activations.copies import exchanged, sharing_copy
+from drelu_cli.core.errors import UnknownName
 
 
 class Surrogate(nn.Module):
@@ -32,14 +31,36 @@ class Surrogate(nn.Module):
         """What the activation returns, bit for bit."""
         with torch.no_grad():
             y = self.exact(x)
-        out: Tensor = _Replaced.apply(  # type: ignore[no-untyped-call]
-            x, y, self.exact.slopes()[self.name]
-        )
-        return out
+        return replaced(x, y, self.exact.slopes()[self.name])
 
     def extra_repr(self) -> str:
         """The slope's name."""
         return self.name
+
+
+class GenericSurrogate(nn.Module):
+    """A module whose backward pass leaks wherever its own is exactly zero or not finite.
+
+    For attacks only: no gradient reaches the module's own parameters.
+    """
+
+    def __init__(self, exact: nn.Module) -> None:
+        super().__init__()
+        self.exact = exact
+
+    def forward(self, x: Tensor) -> Tensor:
+        """What the module returns, bit for bit."""
+        if not (torch.is_grad_enabled() and x.requires_grad):
+            y: Tensor = self.exact(x)
+            return y
+        leaking: Tensor = _Leaking.apply(x, self.exact)  # type: ignore[no-untyped-call]
+        return leaking
+
+
+def replaced(x: Tensor, y: Tensor, slope: Slope) -> Tensor:
+    """`y`, whose derivative with respect to `x` is `slope(x)`; all of one shape."""
+    out: Tensor = _Replaced.apply(x, y, slope)  # type: ignore[no-untyped-call]
+    return out
 
 
 class _Replaced(torch.autograd.Function):
@@ -57,6 +78,39 @@ class _Replaced(torch.autograd.Function):
         with torch.no_grad():
             slope = ctx.slope(x)
         return grad * slope, None, None
+
+
+class _Leaking(torch.autograd.Function):
+    """The module's vector-Jacobian product; LEAK times the cotangent where that is no number."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, exact: nn.Module) -> Tensor:
+        with torch.enable_grad():
+            point = x.detach().requires_grad_()
+            # The clone is for modules that work in place, which a leaf does not allow.
+            y: Tensor = exact(point.clone())
+        ctx.point, ctx.y = point, y
+        return y.detach().view_as(y)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        # Kept: a caller may ask for one logit's gradient after another.
+        own = vector_jacobian(ctx.y, ctx.point, grad, keep=True)
+        if own is None:
+            return grad * LEAK, None
+        return torch.where((own == 0) | ~own.isfinite(), grad * LEAK, own), None
+
+
+def vector_jacobian(
+    y: Tensor, x: Tensor, cotangent: Tensor, *, keep: bool = False
+) -> Tensor | None:
+    """The cotangent times dy/dx; None where no graph leads from `y` to `x`."""
+    if not y.requires_grad:
+        return None
+    found: tuple[Tensor | None, ...] = torch.autograd.grad(
+        y, x, cotangent, retain_graph=keep, allow_unused=True
+    )
+    return found[0]
 
 
 def surrogate_names(model: nn.Module) -> list[str]:
@@ -85,36 +139,13 @@ def with_surrogate(model: nn.Module, name: str) -> nn.Module:
     known = surrogate_names(model)
     if name not in known:
         raise UnknownName.among("surrogate slope of this model", name, known)
-    twin = _sharing_copy(model)
-    replaced: dict[int, nn.Module] = {}
-    return _with_slope(twin, name, replaced)
 
+    def choose(module: nn.Module) -> nn.Module | None:
+        exact = module.exact if isinstance(module, Surrogate) else module
+        if not isinstance(exact, Activation):
+            return None
+        if name not in exact.slopes():
+            return module
+        return Surrogate(exact, name).train(module.training)
 
-def _with_slope(module: nn.Module, name: str, replaced: dict[int, nn.Module]) -> nn.Module:
-    """`module`, its activations replaced in place; a shared activation gets one surrogate."""
-    if id(module) in replaced:
-        return replaced[id(module)]
-    exact = module.exact if isinstance(module, Surrogate) else module
-    if isinstance(exact, Activation):
-        out: nn.Module = (
-            Surrogate(exact, name).train(module.training) if name in exact.slopes() else module
-        )
-        replaced[id(module)] = out
-        return out
-    replaced[id(module)] = module
-    for child_name, child in module._modules.items():  # noqa: SLF001 - named_children hides repeats
-        if child is not None:
-            module._modules[child_name] = _with_slope(child, name, replaced)  # noqa: SLF001
-    return module
-
-
-def _sharing_copy(model: nn.Module) -> nn.Module:
-    tensors = itertools.chain(model.parameters(), model.buffers())
-    shared: dict[int, Any] = {id(tensor): tensor for tensor in tensors}
-    try:
-        return copy.deepcopy(model, shared)
-    except (TypeError, RuntimeError, AttributeError) as problem:
-        raise ModelError(
-            f"the model cannot be copied for a surrogate backward pass: {problem}",
-            hint="keep locks, files and computed tensors out of the module's attributes",
-        ) from problem
+    return exchanged(sharing_copy(model), choose)

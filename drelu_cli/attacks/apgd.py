@@ -18,7 +18,7 @@ from drelu_cli.attacks.geometry import (
     steepest,
     vanishes,
 )
-from drelu_cli.attacks.gradient import Loss, forward, forward_backward
+from drelu_cli.attacks.gradient import Loss, Pass, forward, forward_backward
 from drelu_cli.attacks.losses import cross_entropy, dlr
 from drelu_cli.attacks.stages import (
     KEPT,
@@ -175,11 +175,15 @@ class Apgd:
             "halved": ~state["wrong"],
         }
 
+    def look(self, rows: Rows, last: Tensor) -> Pass:
+        """One pass at the current points; without gradients where all are at their last step."""
+        through = forward if bool(last.all()) else forward_backward
+        return through(self.model, rows["point"], rows["y"], self.loss_of(rows))
+
     def step(self, rows: Rows) -> Rows:
         """Looks at the current point, adapts the step size, moves on."""
         last = rows["step"] == self.steps
-        look = forward if bool(last.all()) else forward_backward
-        seen = look(self.model, rows["point"], rows["y"], self.loss_of(rows))
+        seen = self.look(rows, last)
         better = seen.wrong | (seen.loss > rows["loss"])
         first = rows["step"] == 0
         state = {

@@ -65,7 +65,9 @@ def is_pointwise(layer: nn.Module) -> bool:
         return not layer.training and layer.running_mean is not None
     if type(layer) in _POINTWISE:
         return not layer.training or not isinstance(layer, nn.Dropout | nn.Dropout2d)
-    return isinstance(layer, Activation) or hasattr(layer, "scale_and_shift")
+    if isinstance(layer, Activation):
+        return layer.elementwise
+    return hasattr(layer, "scale_and_shift")
 
 
 def called(layers: list[nn.Module], point: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ sample at margin u is broken within eps if and only if eps > |u| / (dual norm of
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -28,6 +28,7 @@ from drelu_cli.attacks.conformance_models import (
     curved_problem,
     linear_problem,
 )
+from drelu_cli.attacks.contract import AttackResult
 from drelu_cli.attacks.geometry import distance
 from drelu_cli.attacks.losses import misclassified
 from drelu_cli.core.errors import InternalError
@@ -143,13 +144,8 @@ def check_batches(case: Case) -> None:
 
 
 def check_best_point(case: Case) -> None:
-    """A misclassified point seen inside the ball is returned, and every pass is counted."""
-    model, x, y = curved_problem(IMAGE, 8)
-    for row in range(len(x)):
-        recorder = Recorder(model)
-        one, label = x[row : row + 1], y[row : row + 1]
-        found = case.run(recorder, one, label, index=torch.tensor([row]))
-        points = torch.cat(recorder.points)
+    """A misclassified point seen inside the ball is returned."""
+    for model, points, one, label, found in _watched(case):
         near = (
             distance(points, one.expand_as(points), case.norm)
             <= case.threat.eps * INSIDE[case.norm]
@@ -158,8 +154,23 @@ def check_best_point(case: Case) -> None:
             seen = (near & misclassified(model(points), label.expand(len(points)))).any()
             returned = misclassified(model(found.x_adv), label).all()
         case.require(returned or not seen, "saw an adversarial point and lost it")
+
+
+def check_counts(case: Case) -> None:
+    """Every forward pass is counted; not for attacks that ask a changed copy of the model, too."""
+    for _, points, _, _, found in _watched(case):
         counted, made = int(found.forwards), len(points)
         case.require(counted == made, f"counts {counted} forward passes and made {made}")
+
+
+def _watched(case: Case) -> Iterator[tuple[nn.Module, Tensor, Tensor, Tensor, AttackResult]]:
+    """Per sample: the model, the points it was asked about, input, label, what was found."""
+    model, x, y = curved_problem(IMAGE, 8)
+    for row in range(len(x)):
+        recorder = Recorder(model)
+        one, label = x[row : row + 1], y[row : row + 1]
+        found = case.run(recorder, one, label, index=torch.tensor([row]))
+        yield model, torch.cat(recorder.points), one, label, found
 
 
 def check_side_effects(case: Case) -> None:
@@ -206,6 +217,7 @@ CHECKS: tuple[Callable[[Case], None], ...] = (
     check_zero_radius,
     check_batches,
     check_best_point,
+    check_counts,
     check_side_effects,
     check_degenerate_models,
 )

@@ -111,16 +111,19 @@ def random_in_ball(x: Tensor, threat: ThreatModel, stream: Stream) -> Tensor:
     return project(x + threat.eps * per_sample(radius, x) * direction, x, threat)
 
 
-def random_on_sphere(x: Tensor, threat: ThreatModel, stream: Stream) -> Tensor:
+def random_on_sphere(
+    x: Tensor, threat: ThreatModel, stream: Stream, *, step: int | Tensor = 0
+) -> Tensor:
     """A random direction stretched to length eps, clamped to the box: APGD's start (2003.01690).
 
     Linf: uniform draws from [-1, 1) divided by the largest of the sample; L2: normal draws.
+    `step` as in `Stream.uniform`: one number for all samples or (n,) int64.
     """
     shape = x.shape[1:]
     if threat.norm == "linf":
-        draws = 2.0 * stream.uniform("start", shape, dtype=x.dtype) - 1.0
+        draws = 2.0 * stream.uniform("start", shape, step=step, dtype=x.dtype) - 1.0
     else:
-        draws = stream.normal("start", shape, dtype=x.dtype)
+        draws = stream.normal("start", shape, step=step, dtype=x.dtype)
     return project(x + threat.eps * unit(draws, threat.norm), x, threat)
 
 

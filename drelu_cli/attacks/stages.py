@@ -76,7 +76,7 @@ def worst_over(
         everyone = len(standing) == len(queue["x"])
         found = run(queue if everyone else taken(queue, standing), stage)
         kept = {name: total[name] for name in KEPT}
-        merged = _worse(found, kept if everyone else taken(kept, standing))
+        merged = worse(found, kept if everyone else taken(kept, standing))
         for name in KEPT:
             whole = merged[name] if everyone else kept[name].index_copy(0, standing, merged[name])
             total[name] = whole
@@ -85,7 +85,7 @@ def worst_over(
     return result(total)
 
 
-def _worse(found: Rows, before: Rows) -> Rows:
+def worse(found: Rows, before: Rows) -> Rows:
     """Per sample the worse of two outcomes for the model, with the passes of both."""
     larger = (found["loss"] > before["loss"]) & (found["wrong"] | ~before["wrong"])
     better = larger | (found["wrong"] & ~before["wrong"])

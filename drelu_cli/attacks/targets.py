@@ -56,7 +56,7 @@ def over_targets(
     Returns:
         As `stages.worst_over`. The input is a point that was seen, for one forward pass.
     """
-    seen = _clean_look(model, queue, targets)
+    seen = clean_look(model, queue, targets)
     ranked = seen.pop("ranked")
     aims = [
         Aim(rank, restart, stream.at("target", rank, "restart", restart))
@@ -71,7 +71,7 @@ def over_targets(
     return worst_over({**queue, "ranked": ranked}, aims, aimed, seen=seen, every=every)
 
 
-def _clean_look(model: nn.Module, queue: Rows, targets: int) -> Rows:
+def clean_look(model: nn.Module, queue: Rows, targets: int) -> Rows:
     """`KEPT` at the input, and `ranked` (N, targets) int64: target classes, -1 beyond the last."""
 
     def start(rows: Rows) -> Rows:

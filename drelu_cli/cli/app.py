@@ -19,6 +19,7 @@ from drelu_cli.cli.recipe import recipe_app
 from drelu_cli.cli.stats import stats
 from drelu_cli.cli.sweep import sweep
 from drelu_cli.cli.train import train
+from drelu_cli.cli.verify import verify
 
 app = typer.Typer(
     name="drelu",
@@ -53,6 +54,7 @@ def root(
 
 app.command(help=help_of(train))(train)
 app.command(cls=AttackCommand, help=help_of(attack))(attack)
+app.command(help=help_of(verify))(verify)
 app.command(help=help_of(compare))(compare)
 app.command(help=help_of(stats))(stats)
 app.command(help=help_of(audit))(audit)

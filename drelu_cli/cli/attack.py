@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -59,7 +61,9 @@ def attack(
     suite: Annotated[
         str | None,
         typer.Option(
-            help="whitebox (default), standard, blackbox, paper or smoke.", show_default=False
+            help="whitebox (default), standard, adaptive (the masking court), blackbox, paper or "
+            "smoke.",
+            show_default=False,
         ),
     ] = None,
     attack_: Annotated[
@@ -87,6 +91,40 @@ def attack(
         str, typer.Option(help="drelu, torchattacks or autoattack (extra: reference).")
     ] = OWN,
     norm: Annotated[str, typer.Option(help="linf or l2.")] = "linf",
+    certify: Annotated[
+        bool,
+        typer.Option(
+            "--certify", help="Also prove what can be proven, Linf: the column certified."
+        ),
+    ] = False,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow",
+            metavar="NAME",
+            help="Go on although the preflight refuses: probabilities, random, stateful, weights, "
+            "outputs; repeatable, or a list with commas.",
+            show_default=False,
+        ),
+    ] = None,
+    remedy: Annotated[
+        bool,
+        typer.Option(
+            "--remedy/--no-remedy",
+            help="Where gradients turn out to be hidden, attack what still stands through "
+            "surrogate backward passes, if that costs less than the run did.",
+        ),
+    ] = True,
+    fail_on: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--fail-on",
+            metavar="VERDICT",
+            help="Exit 1 on this verdict: masked, suspicious or not-examined; repeatable, or a "
+            "list with commas.",
+            show_default=False,
+        ),
+    ] = None,
     samples: Annotated[
         int | None,
         typer.Option(help="The first N of the fixed test order (default 1000).", min=1),
@@ -108,6 +146,16 @@ def attack(
     label: Annotated[
         str | None, typer.Option(help="Name in tables of a model from outside.")
     ] = None,
+    save_adversarial: Annotated[
+        Path | None,
+        typer.Option(
+            "--save-adversarial",
+            help="Write the adversarial points behind the outcomes of one model and radius to "
+            "an .npz file; drelu verify checks it.",
+            metavar="FILE",
+            show_default=False,
+        ),
+    ] = None,
     store: StoreOption = DEFAULT_STORE,
     data_dir: DataDirOption = None,
     device: DeviceOption = "auto",
@@ -118,15 +166,21 @@ def attack(
     Examples:
       drelu attack --suite whitebox
       drelu attack --suite standard --exhaustive
+      drelu attack --suite adaptive --fail-on masked
       drelu attack digits-dense-d-relu-1-s0 --attack pgd:steps=100,restarts=5 --eps 0.1,0.2
       drelu attack weights.pt --model shallow_cnn --dataset mnist --eps 8/255
       drelu attack my_package.nets:robust_net --dataset cifar10 --suite blackbox
       drelu attack --attack pgd --curve 0.05,0.1,0.2
       drelu attack --attack cw_l2 --curve
       drelu attack --suite standard --engine autoattack
+      drelu attack --attack pgd --certify
+      drelu attack digits-dense-d-relu-1-s0 --suite standard --save-adversarial points.npz
     """
+    from drelu_cli.report.certificates import violation_lines
     from drelu_cli.report.curves import curve_tables
     from drelu_cli.report.evaluations import evaluation_tables, warning_lines
+    from drelu_cli.report.proof import saved_lines
+    from drelu_cli.report.verdicts import fatal_words, verdicts_among
     from drelu_cli.workflows.attack import DEFAULT_SUITE
     from drelu_cli.workflows.attack import attack as run
     from drelu_cli.workflows.context import Context
@@ -149,7 +203,11 @@ def attack(
         exhaustive=exhaustive,
         curve=None if curve is None else _curve(curve),
         engine=engine,
+        allow=_names(allow),
+        certify=certify,
+        remedy=remedy,
     )
+    words = fatal_words(_names(fail_on))
     outside = Outside(
         architecture=model,
         activation=activation,
@@ -162,17 +220,34 @@ def attack(
     )
     with Progress(output) as progress:
         context = Context(store=store, data_dir=data_dir, device=device, progress=progress)
-        report = run(models or (), wanted=wanted, outside=outside, context=context)
+        report = run(
+            models or (),
+            wanted=wanted,
+            outside=outside,
+            context=context,
+            save_adversarial=save_adversarial,
+        )
     if curve is None:
         output.human(*evaluation_tables(report.entries))
     else:
         output.human(*curve_tables(report.curves), *warning_lines(report.entries))
     output.human(f"{report.run} evaluations run, {report.reused} found in {store}")
+    if report.saved is not None:
+        output.human(*saved_lines(report.saved.document))
     output.document(report.document)
-    if report.failures:
-        for failure in report.failures:
-            output.note(f"not evaluated: {failure['model']}: {failure['error']}")
+    failed = [f"not evaluated: {one['model']}: {one['error']}" for one in report.failures]
+    failed += violation_lines(report.violations)
+    failed += verdicts_among(report.entries, words)
+    for line in failed:
+        output.note(line)
+    if failed:
         raise typer.Exit(1)
+
+
+def _names(given: Sequence[str] | None) -> tuple[str, ...]:
+    """Words given one by one or with commas, each once."""
+    words = (word.strip() for text in given or () for word in text.split(","))
+    return tuple(dict.fromkeys(word for word in words if word))
 
 
 def _curve(text: str) -> tuple[float, ...]:

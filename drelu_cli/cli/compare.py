@@ -26,7 +26,9 @@ def compare(
     against: Annotated[
         str | None, typer.Option(help="published:table1 puts the published value beside ours.")
     ] = None,
-    select: Annotated[str, typer.Option(help="How lambda is chosen: validation.")] = "validation",
+    select: Annotated[
+        str, typer.Option(help="How lambda is chosen: validation or adaptive.")
+    ] = "validation",
     attack_seed: Annotated[int, typer.Option(help="Results of this attack seed.", min=0)] = 0,
     store: StoreOption = DEFAULT_STORE,
     json: JsonOption = False,
@@ -37,6 +39,7 @@ def compare(
       drelu compare --out table.md
       drelu compare --where dataset=mnist --against published:table1 --out table1.tex
     """
+    from drelu_cli.report.certificates import violation_lines
     from drelu_cli.report.terminal import to_rich
     from drelu_cli.workflows.compare import compare as run
     from drelu_cli.workflows.context import Context
@@ -55,3 +58,7 @@ def compare(
     if report.written is not None:
         output.human(f"written: {report.written}")
     output.document(report.document)
+    for line in violation_lines(report.violations):
+        output.note(line)
+    if report.violations:
+        raise typer.Exit(1)

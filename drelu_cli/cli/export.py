@@ -13,7 +13,10 @@ from drelu_cli.cli.options import DEFAULT_STORE, JsonOption, StoreOption
 
 
 def export(
-    what: Annotated[str, typer.Argument(help="outcomes, evaluations or models.")] = "outcomes",
+    what: Annotated[
+        str,
+        typer.Argument(help="outcomes, evaluations, models, examinations or certificates."),
+    ] = "outcomes",
     format_: Annotated[str, typer.Option("--format", help="csv, json or parquet.")] = "csv",
     out: Annotated[Path | None, typer.Option("--out", help="File; default: stdout.")] = None,
     store: StoreOption = DEFAULT_STORE,

@@ -91,6 +91,19 @@ def _attack(fields: Mapping[str, Any]) -> str:
     return f"{where}: {fields['attack']} ({threat}): {share}{again}"
 
 
+def _evidence(fields: Mapping[str, Any]) -> str:
+    where = f"[{fields['number']}/{fields['of']}] {fields['model']}"
+    return f"{where}: evidence {fields['check']} at eps {fields['eps']:g}"
+
+
+def _remedy(fields: Mapping[str, Any]) -> str:
+    where = f"[{fields['number']}/{fields['of']}] {fields['model']}"
+    options = ",".join(f"{name}={value}" for name, value in fields["params"].items())
+    attack = f"{fields['attack']}:{options}" if options else fields["attack"]
+    left = f"{100 * fields['robust_accuracy']:.2f} % left"
+    return f"{where}: remedy {attack}: broke {fields['broken']}, {left}"
+
+
 def _job(fields: Mapping[str, Any]) -> str:
     return f"[{fields['number']}/{fields['of']}] {fields['job']}: {fields['state']}"
 
@@ -103,12 +116,14 @@ def _unknown(fields: Mapping[str, Any]) -> str:
     return ", ".join(f"{key} {value}" for key, value in fields.items())
 
 
-_PASSING = ("epoch", "attacking")
+_PASSING = ("epoch", "attacking", "evidence")
 _SENTENCES = {
     "train": _train,
     "epoch": _epoch,
     "attacking": _attacking,
     "attack": _attack,
+    "evidence": _evidence,
+    "remedy": _remedy,
     "job": _job,
     "note": _note,
 }

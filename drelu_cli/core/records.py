@@ -15,7 +15,12 @@ from drelu_cli.core.registry import Bound
 Norm = Literal["linf", "l2"]
 
 COLUMNS = ("claimed", "standard", "autoattack", "adaptive", "certified")
+MASKED = "masked"
+SUSPICIOUS = "suspicious"
+NO_FAILURE = "no failure found"
 NOT_EXAMINED = "not examined"
+VERDICTS = (MASKED, SUSPICIOUS, NOT_EXAMINED, NO_FAILURE)
+"""The verdicts, worst first."""
 OWN = "drelu"
 """The engine of this package."""
 _AFTER = "after "
@@ -210,3 +215,81 @@ class ModelRecord:
     recipe: Mapping[str, Any]
     summary: Mapping[str, Any]
     provenance: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One thing a check of the court saw.
+
+    Attributes:
+        check: registered name of the check.
+        point: what it looked at: `ce at the final point of pgd`.
+        value: what was measured; None where it could not be.
+        threshold: what the flag compares with; None where nothing is flagged.
+        flag: whether the value speaks against the number.
+        mechanism: whether the flag is a mechanism of hidden gradients: only those decide a
+            verdict.
+        attacks: the attacks whose numbers a mechanism flag makes doubtful.
+        detail: one sentence for people.
+    """
+
+    check: str
+    point: str
+    value: float | None
+    threshold: float | None
+    flag: bool
+    mechanism: bool = False
+    attacks: tuple[str, ...] = ()
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """What the court found: one model, threat, attack seed and list of samples.
+
+    Attributes:
+        model_key: the model.
+        weights_digest: its weights.
+        dataset_digest: the data set.
+        norm: of the threat.
+        eps: of the threat.
+        seed: the attacks' seed.
+        samples: digest of the list of samples.
+        count: how many samples the list has.
+        word: the verdict.
+        complete: whether the adaptive suite ran to its end on the whole list.
+        evidence: what the checks saw.
+        remedy: per remedy attack: attack, params, round, broken, robust_accuracy, seconds.
+        control: broken, p, passes; None where no control was needed.
+        notes: sentences for people.
+    """
+
+    model_key: str
+    weights_digest: str
+    dataset_digest: str
+    norm: Norm
+    eps: float
+    seed: int
+    samples: str
+    count: int
+    word: str
+    complete: bool
+    evidence: tuple[Evidence, ...] = ()
+    remedy: tuple[Mapping[str, Any], ...] = ()
+    control: Mapping[str, Any] | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """sha256 of what it belongs to, not of what was found."""
+        return digest_of(
+            {
+                "record": "examination",
+                "model": self.model_key,
+                "weights": self.weights_digest,
+                "data": self.dataset_digest,
+                "threat": [self.norm, self.eps],
+                "seed": self.seed,
+                "samples": self.samples,
+            }
+        )

@@ -128,23 +128,7 @@ class Registry:
             UnknownName: unknown part or unknown option.
             BadValue: a missing option, one of the wrong type, or one that the part refuses.
         """
-        target = self.resolve(name)
-        schema = _schema(target)
-        known = {info.alias: key for key, info in schema.model_fields.items() if info.alias}
-        for option in given:
-            if option not in known:
-                raise UnknownName.among(f"option of {self.kind} {name}", option, known)
-        try:
-            checked = schema.model_validate(given)
-        except ValidationError as problem:
-            raise BadValue(_first_problem(problem, f"{self.kind} {name}")) from None
-        effective = {option: getattr(checked, key) for option, key in known.items()}
-        late = frozenset(
-            option
-            for option, key in known.items()
-            if any(isinstance(mark, Since) for mark in schema.model_fields[key].metadata)
-        )
-        return Bound(name, target, {key: effective[key] for key in given}, effective, late)
+        return bound_to(self.resolve(name), given, kind=self.kind, name=name)
 
     def options_of(self, name: str) -> dict[str, Any]:
         """The keyword-only options of `name` with their defaults; `...` where there is none."""
@@ -153,6 +137,39 @@ class Registry:
 
     def _third_party(self) -> dict[str, str]:
         return _entry_points(self.group, self.kind, tuple(self._builtins))
+
+
+def bound_to(
+    target: Callable[..., Any], given: Mapping[str, Any], *, kind: str, name: str
+) -> Bound:
+    """`target` with the options `given`, checked against its signature.
+
+    Args:
+        target: a part; hashable.
+        given: options as a command line or TOML spells them.
+        kind: the word for error messages, e.g. `attack`.
+        name: the registered name.
+
+    Raises:
+        UnknownName: unknown option.
+        BadValue: a missing option, one of the wrong type, or one that the part refuses.
+    """
+    schema = _schema(target)
+    known = {info.alias: key for key, info in schema.model_fields.items() if info.alias}
+    for option in given:
+        if option not in known:
+            raise UnknownName.among(f"option of {kind} {name}", option, known)
+    try:
+        checked = schema.model_validate(given)
+    except ValidationError as problem:
+        raise BadValue(_first_problem(problem, f"{kind} {name}")) from None
+    effective = {option: getattr(checked, key) for option, key in known.items()}
+    late = frozenset(
+        option
+        for option, key in known.items()
+        if any(isinstance(mark, Since) for mark in schema.model_fields[key].metadata)
+    )
+    return Bound(name, target, {key: effective[key] for key in given}, effective, late)
 
 
 @cache

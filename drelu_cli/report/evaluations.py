@@ -10,8 +10,10 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from drelu_cli.core.records import NOT_EXAMINED, OWN
+from drelu_cli.core.records import OWN
+from drelu_cli.report.certificates import certificate_line
 from drelu_cli.report.layout import attack_name, threat_text
+from drelu_cli.report.verdicts import verdict_lines
 
 
 def evaluation_tables(entries: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
@@ -77,13 +79,12 @@ def _row(attack: Mapping[str, Any]) -> list[str]:
 
 
 def _closing(entry: Mapping[str, Any]) -> str:
-    word = entry["verdict"]["word"]
     worst = _percent(entry["worst_case"]["robust_accuracy"])
-    lines = [f"worst case over these attacks {worst} %; verdict: {word}"]
-    if word == NOT_EXAMINED:
-        lines[0] += " (the adaptive suite has not run)"
+    lines = [f"worst case over these attacks {worst} %", *verdict_lines(entry)]
     if any(attack["robust_accuracy"] is None for attack in entry["attacks"]):
         lines.append("-: ran only on what was left; --exhaustive gives every attack its own number")
+    certificate = certificate_line(entry)
+    lines += [certificate] if certificate else []
     return "\n".join([*lines, *warning_lines([entry])]) + "\n"
 
 

@@ -8,17 +8,19 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from drelu_cli.core.errors import InternalError
-from drelu_cli.core.records import Evaluation, ModelRecord, Outcome
-from drelu_cli.store import cleanup, evaluations, registry
+from drelu_cli.core.records import Evaluation, Examination, ModelRecord, Norm, Outcome
+from drelu_cli.store import cleanup, evaluations, examinations, registry
 from drelu_cli.store.cleanup import GcReport
 from drelu_cli.store.database import Database
 from drelu_cli.store.evaluations import StoredEvaluation
+from drelu_cli.store.examinations import StoredExamination
 from drelu_cli.store.registry import Finding
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from drelu_cli.store.certificates import StoredCertificate
     from drelu_cli.store.chunks import OutcomeColumns
 
 # Methods that touch outcomes import numpy when they are called: `drelu list` needs none.
@@ -111,7 +113,7 @@ class Store:
         return registry.find_model(self._database, reference)
 
     def remove_model(self, key: str) -> int:
-        """Removes a model, its evaluations, findings and files; gives the bytes freed.
+        """Removes a model with all that belongs to it, files too; gives the bytes freed.
 
         Raises:
             UnknownName: no model has this key.
@@ -200,6 +202,75 @@ class Store:
 
         return storage.sample_order(self._database, dataset_digest)
 
+    # The court
+
+    def add_examination(self, examination: Examination) -> None:
+        """Stores what the court found, in place of what it found before under the same key."""
+        examinations.add_examination(self._database, examination)
+
+    def examination(self, key: str) -> Examination | None:
+        """The examination with this key, or None; tuples inside mappings come back as lists."""
+        return examinations.examination_by_key(self._database, key)
+
+    def examinations(self, *, model_key: str | None = None) -> list[Examination]:
+        """The examinations of one model, or all; in the order they were stored."""
+        return [one.examination for one in self.stored_examinations(model_key=model_key)]
+
+    def stored_examinations(self, *, model_key: str | None = None) -> list[StoredExamination]:
+        """The same with key and date."""
+        return examinations.examinations(self._database, model_key)
+
+    def add_certificate(
+        self,
+        model_key: str,
+        weights_digest: str,
+        dataset_digest: str,
+        eps: float,
+        method: str,
+        samples: Sequence[int],
+        proven: Sequence[bool],
+        seconds: float,
+        *,
+        norm: Norm = "linf",
+        version: int = 1,
+    ) -> None:
+        """Stores which samples are proven, in one transaction; those stored already are ignored.
+
+        Raises:
+            InternalError: a sample twice, or not one value per sample.
+        """
+        from drelu_cli.store import certificates as storage
+
+        of = storage.Certificate(
+            model_key, weights_digest, dataset_digest, norm, eps, method, version
+        )
+        storage.add_certificate(self._database, of, samples, proven, seconds)
+
+    def certified_samples(
+        self,
+        model_key: str,
+        weights_digest: str,
+        dataset_digest: str,
+        eps: float,
+        method: str,
+        *,
+        norm: Norm = "linf",
+        version: int = 1,
+    ) -> dict[int, bool]:
+        """Whether each sample that a method examined is proven, by index in the test split."""
+        from drelu_cli.store import certificates as storage
+
+        of = storage.Certificate(
+            model_key, weights_digest, dataset_digest, norm, eps, method, version
+        )
+        return storage.certified_samples(self._database, of)
+
+    def certificates(self, *, model_key: str | None = None) -> list[StoredCertificate]:
+        """The certificates of one model, or all, as far as each is stored; oldest first."""
+        from drelu_cli.store import certificates as storage
+
+        return storage.certificates(self._database, model_key)
+
     # Upkeep
 
     def gc(self, *, dry_run: bool, force: bool = False) -> GcReport:
@@ -207,10 +278,12 @@ class Store:
         return cleanup.gc(self._database, self.root, dry_run=dry_run, force=force)
 
     def check(self) -> int:
-        """Reads everything back and gives the number of outcomes.
+        """Reads everything back, certificates and examinations too; the number of outcomes.
 
         Raises:
             StoreError: damage anywhere in the file, or in one evaluation, which is named.
         """
         cleanup.check_file(self._database)
+        self.certificates()
+        self.examinations()
         return sum(len(self.columns(stored.key)) for stored in self.evaluations())

@@ -23,6 +23,12 @@ _ORPHANS = """
     ON model.key = evaluation.model_key AND model.weights_digest = evaluation.weights_digest
     WHERE model.id IS NULL
 """
+# Nor is what the court found or proved.
+_COURT = ("examination", "certificate")
+_OF_NOTHING = """
+    NOT EXISTS (SELECT 1 FROM model WHERE model.key = {table}.model_key
+                AND model.weights_digest = {table}.weights_digest)
+"""
 _BLOB_BYTES = "length(states) + length(adversarial) + length(distances) + length(passes)"
 _UNSHARED = """
     SELECT id FROM shared
@@ -75,6 +81,8 @@ def gc(database: Database, root: Path, *, dry_run: bool, force: bool) -> GcRepor
         keys, blobs = _drop_evaluations(database, _ORPHANS, dry_run=dry_run)
         if not dry_run:
             database.execute("DELETE FROM finding WHERE model_key NOT IN (SELECT key FROM model)")
+            for table in _COURT:
+                database.execute(f"DELETE FROM {table} WHERE {_OF_NOTHING.format(table=table)}")
     if not dry_run:
         for path in (*temporary, *folders):
             _remove(path)
@@ -89,7 +97,8 @@ def remove_model(database: Database, key: str, folder: Path) -> int:
     with database.transaction():
         model_by_key(database, key)
         database.execute("DELETE FROM model WHERE key = ?", key)
-        database.execute("DELETE FROM finding WHERE model_key = ?", key)
+        for table in ("finding", *_COURT):
+            database.execute(f"DELETE FROM {table} WHERE model_key = ?", key)
         orphans = "SELECT id FROM evaluation WHERE model_key = ?"
         _, blobs = _drop_evaluations(database, orphans, key)
     # The row goes first: a folder without a row is found by gc, a row without weights misleads.

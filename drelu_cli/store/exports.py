@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from drelu_cli.core.records import ModelRecord, State
 from drelu_cli.store.archive import Store
 from drelu_cli.store.rows import MODEL_COLUMNS, of_evaluation, of_model
 
-EXPORTS = ("outcomes", "evaluations", "models")
+EXPORTS = ("outcomes", "evaluations", "models", "examinations", "certificates")
 FORMATS = ("csv", "json", "parquet")
 
 _EVALUATION_COLUMNS = (
@@ -27,23 +29,29 @@ _OUTCOME_COLUMNS = (
     *_EVALUATION_COLUMNS, "sample", "state", "clean_pred", "adv_pred", "distance", "forwards",
     "backwards",
 )  # fmt: skip
+_THREAT_COLUMNS = (
+    "model_key", "name", "weights_digest", "dataset_digest", "norm", "eps",
+)  # fmt: skip
+_EXAMINATION_COLUMNS = (
+    "examination", *_THREAT_COLUMNS, "attack_seed", "sample_list", "samples", "verdict",
+    "complete", "evidence", "remedy", "control", "notes", "created",
+)  # fmt: skip
+_CERTIFICATE_COLUMNS = (
+    *_THREAT_COLUMNS, "method", "version", "samples", "proven", "seconds", "created",
+    "proven_samples",
+)  # fmt: skip
 _STATE_WORDS = np.array([state.name.lower().replace("_", " ") for state in State])
 
 
 def export_frame(store: Store, what: str = "outcomes") -> pd.DataFrame:
-    """Everything stored of one kind: `outcomes`, `evaluations` or `models`.
+    """Everything stored of one kind, a word of EXPORTS.
 
     Raises:
         UnknownName: another word.
     """
-    if what == "models":
-        models = [_model_export(store, model) for model in store.models()]
-        return pd.DataFrame(models) if models else pd.DataFrame(columns=pd.Index(MODEL_COLUMNS))
-    if what == "evaluations":
-        return _evaluation_export(store)
-    if what == "outcomes":
-        return _outcome_export(store)
-    raise UnknownName.among("export", what, EXPORTS)
+    if what not in _TABLES:
+        raise UnknownName.among("export", what, EXPORTS)
+    return _TABLES[what](store)
 
 
 def write_export(
@@ -73,6 +81,11 @@ def write_export(
         return text
     _replace(path, text.encode("utf-8"))
     return None
+
+
+def _models_export(store: Store) -> pd.DataFrame:
+    models = [_model_export(store, model) for model in store.models()]
+    return pd.DataFrame(models) if models else pd.DataFrame(columns=pd.Index(MODEL_COLUMNS))
 
 
 def _model_export(store: Store, model: ModelRecord) -> dict[str, Any]:
@@ -136,6 +149,59 @@ def _outcome_export(store: Store) -> pd.DataFrame:
         parts.append(part.assign(**fixed))
     whole = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
     return whole.reindex(columns=list(_OUTCOME_COLUMNS))
+
+
+def _examination_export(store: Store) -> pd.DataFrame:
+    names = {model.key: model.name for model in store.models()}
+    rows = []
+    for stored in store.stored_examinations():
+        found = asdict(stored.examination)
+        rows.append(
+            {
+                **{name: found[name] for name in _THREAT_COLUMNS if name in found},
+                "examination": stored.key,
+                "name": names.get(found["model_key"], ""),
+                "attack_seed": found["seed"],
+                "sample_list": found["samples"],
+                "samples": found["count"],
+                "verdict": found["word"],
+                "complete": found["complete"],
+                **{
+                    name: json.dumps(found[name], sort_keys=True)
+                    for name in ("evidence", "remedy", "control", "notes")
+                },
+                "created": stored.created,
+            }
+        )
+    return pd.DataFrame(rows, columns=pd.Index(_EXAMINATION_COLUMNS))
+
+
+def _certificate_export(store: Store) -> pd.DataFrame:
+    names = {model.key: model.name for model in store.models()}
+    rows = []
+    for stored in store.certificates():
+        proven = [sample for sample, holds in stored.samples.items() if holds]
+        rows.append(
+            {
+                **asdict(stored.certificate),
+                "name": names.get(stored.certificate.model_key, ""),
+                "samples": len(stored.samples),
+                "proven": len(proven),
+                "seconds": stored.seconds,
+                "created": stored.created,
+                "proven_samples": json.dumps(proven),
+            }
+        )
+    return pd.DataFrame(rows, columns=pd.Index(_CERTIFICATE_COLUMNS))
+
+
+_TABLES: dict[str, Callable[[Store], pd.DataFrame]] = {
+    "outcomes": _outcome_export,
+    "evaluations": _evaluation_export,
+    "models": _models_export,
+    "examinations": _examination_export,
+    "certificates": _certificate_export,
+}
 
 
 def _as_json(frame: pd.DataFrame) -> str:

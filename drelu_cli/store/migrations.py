@@ -92,7 +92,44 @@ _VERSION_1 = (
     f"PRAGMA application_id = {APPLICATION_ID}",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1,)
+# The court: what it found, and what is proven.
+_VERSION_2 = (
+    """CREATE TABLE examination (
+        id INTEGER PRIMARY KEY,
+        key TEXT NOT NULL UNIQUE,
+        model_key TEXT NOT NULL,
+        weights_digest TEXT NOT NULL,
+        dataset_digest TEXT NOT NULL,
+        norm TEXT NOT NULL,
+        eps REAL NOT NULL,
+        seed INTEGER NOT NULL,
+        samples TEXT NOT NULL,
+        count INTEGER NOT NULL,
+        word TEXT NOT NULL,
+        complete INTEGER NOT NULL,
+        document TEXT NOT NULL,
+        created TEXT NOT NULL
+    )""",
+    "CREATE INDEX examination_of_model ON examination (model_key)",
+    """CREATE TABLE certificate (
+        id INTEGER PRIMARY KEY,
+        model_key TEXT NOT NULL,
+        weights_digest TEXT NOT NULL,
+        dataset_digest TEXT NOT NULL,
+        norm TEXT NOT NULL,
+        eps REAL NOT NULL,
+        method TEXT NOT NULL,
+        version INTEGER NOT NULL,
+        size INTEGER NOT NULL,
+        samples BLOB NOT NULL,
+        proven BLOB NOT NULL,
+        seconds REAL NOT NULL,
+        created TEXT NOT NULL
+    )""",
+    "CREATE INDEX certificate_of_model ON certificate (model_key)",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1, _VERSION_2)
 
 
 def schema_version(database: Database) -> int:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from drelu_cli.core.errors import BadValue, DreluError, InternalError, StoreError, UnknownName
+from drelu_cli.core.records import ModelRecord
+from drelu_cli.evaluation.preflight import check_overrides
 from drelu_cli.runtime.devices import pick_device
 from drelu_cli.store.connect import FILE_NAME, open_store
+from drelu_cli.workflows.adversarial import Saved, points_to_save, save_points
+from drelu_cli.workflows.certificates import violations
 from drelu_cli.workflows.context import Context
 from drelu_cli.workflows.court import Court, make_engine
 from drelu_cli.workflows.curves import curves_of
-from drelu_cli.workflows.entries import entries_of
+from drelu_cli.workflows.entries import Done, entries_of
+from drelu_cli.workflows.examine import examine
 from drelu_cli.workflows.plan import Wanted, tasks_for
+from drelu_cli.workflows.proving import prove
 from drelu_cli.workflows.subjects import DataCache, Outside, find_records
 
 DEFAULT_SUITE = "whitebox"
@@ -29,6 +36,8 @@ class AttackReport:
         run: how many were run.
         failures: model and error, for models of the registry that could not be evaluated.
         curves: with `Wanted.curve`, one per model and attack (or cascading suite).
+        violations: certificates that a stored attack contradicts.
+        saved: with `save_adversarial`, what was written.
     """
 
     entries: tuple[dict[str, Any], ...]
@@ -36,6 +45,8 @@ class AttackReport:
     run: int
     failures: tuple[dict[str, str], ...] = ()
     curves: tuple[dict[str, Any], ...] = ()
+    violations: tuple[dict[str, Any], ...] = ()
+    saved: Saved | None = None
 
     @property
     def document(self) -> dict[str, Any]:
@@ -44,6 +55,8 @@ class AttackReport:
             "evaluations": list(self.entries),
             "curves": list(self.curves),
             "failures": list(self.failures),
+            "violations": list(self.violations),
+            "adversarial": None if self.saved is None else self.saved.document,
         }
 
 
@@ -53,6 +66,7 @@ def attack(
     wanted: Wanted | None = None,
     outside: Outside | None = None,
     context: Context | None = None,
+    save_adversarial: Path | None = None,
 ) -> AttackReport:
     """Runs what is missing of a suite or of a list of attacks, and reports all of it.
 
@@ -63,6 +77,8 @@ def attack(
         wanted: suite or attacks, threat and samples; the default is the suite `whitebox`.
         outside: how to read models that are not in the registry.
         context: folders, device and progress.
+        save_adversarial: an `.npz` file for the points behind the outcomes of the one model and
+            radius; see `workflows.adversarial`.
 
     Raises:
         DreluError: whatever is wrong with models, attacks, data, device or store.
@@ -85,10 +101,11 @@ def attack(
     with open_store(context.store) as store:
         court = Court(store, data, device, wanted, context, engine)
         records = find_records(models, store, outside or Outside(), data)
+        target = points_to_save(save_adversarial, records, wanted)
         for number, record in enumerate(records):
             at = {"model": record.name, "number": number + 1, "of": len(records)}
             try:
-                done = court.evaluate(record, at)
+                done = _evaluated(court, record, at)
             except (InternalError, StoreError):
                 raise
             except DreluError as problem:
@@ -102,11 +119,26 @@ def attack(
             entries.extend(entries_of(record, done, wanted, store, engine=court.label))
             if wanted.curve is not None:
                 curves.extend(curves_of(record, done, wanted, store, engine=court.label))
-    return AttackReport(tuple(entries), reused, run, tuple(failures), tuple(curves))
+        saved = save_points(court, target)
+        contradicted = [one for record in records for one in violations(store, record)]
+    return AttackReport(
+        tuple(entries), reused, run, tuple(failures), tuple(curves), tuple(contradicted), saved
+    )
+
+
+def _evaluated(court: Court, record: ModelRecord, at: Mapping[str, Any]) -> list[Done]:
+    """What was asked for, of one model."""
+    trial = court.trial(record, at)
+    done = court.evaluate(trial)
+    examine(trial, done)
+    if court.wanted.certify:
+        prove(trial, [one.task.threat for one in done])
+    return done
 
 
 def _check(wanted: Wanted, context: Context) -> None:
     """A typing error in a suite or an attack costs no work, and is said before all else."""
+    check_overrides(wanted.allow)
     if not tasks_for("digits", wanted):
         raise BadValue("nothing to run: no suite and no attack", hint="--suite whitebox")
     if wanted.exhaustive and not wanted.cascading:

@@ -10,10 +10,13 @@ import pandas as pd
 from drelu_cli.core.digest import digest_of
 from drelu_cli.core.errors import UnknownName
 from drelu_cli.core.recipe import Recipe
-from drelu_cli.core.records import COLUMNS, NOT_EXAMINED, OWN, ModelRecord
+from drelu_cli.core.records import COLUMNS, NOT_EXAMINED, OWN, ModelRecord, ThreatModel
 from drelu_cli.evaluation.columns import columns, merged
+from drelu_cli.evaluation.verdict import worst_word
 from drelu_cli.store.connect import Store
 from drelu_cli.store.frames import accuracy_frame
+from drelu_cli.workflows.certificates import certificate_of, certified_share
+from drelu_cli.workflows.verdicts import adaptive_share, court_runs, stored_examination
 
 CELL = ["dataset", "architecture", "training", "attack", "norm", "eps"]
 
@@ -30,13 +33,14 @@ def evaluated_frame(
 
     Without `samples` the list is the one that most evaluations of the data set cover; those that
     do not cover it are left out and named. Attacks that ran on survivors only have no accuracy
-    of their own (NaN).
+    of their own (NaN). Runs that the court made for itself are not compared.
 
     Raises:
         UnknownName: nothing is stored, or nothing fits.
     """
+    own = court_runs(store)
     everything = accuracy_frame(store, where=dict(where))
-    everything = _chosen(everything, attack_seed, models)
+    everything = _chosen(everything, attack_seed, models, own)
     if not _has_numbers(everything):
         raise UnknownName(
             "there are no stored results that fit",
@@ -50,7 +54,7 @@ def evaluated_frame(
         attacked = attacked.dropna(subset="accuracy")
         size = samples or int(attacked["n_samples"].mode().max())
         found = accuracy_frame(store, samples=size, where={**where, "dataset": str(dataset)})
-        found = _chosen(found, attack_seed, models)
+        found = _chosen(found, attack_seed, models, own)
         if not _has_numbers(found):
             continue
         found = _by_content(found, store)
@@ -69,8 +73,14 @@ def _has_numbers(frame: pd.DataFrame) -> bool:
     return bool(((frame["attack"] != "clean") & frame["accuracy"].notna()).any())
 
 
-def _chosen(frame: pd.DataFrame, attack_seed: int, models: Collection[str] | None) -> pd.DataFrame:
+def _chosen(
+    frame: pd.DataFrame,
+    attack_seed: int,
+    models: Collection[str] | None,
+    left_out: Collection[str],
+) -> pd.DataFrame:
     wanted = (frame["attack"] == "clean") | (frame["attack_seed"] == attack_seed)
+    wanted &= ~frame["evaluation"].isin(list(left_out))
     if models is not None:
         wanted &= frame["model_key"].isin(list(models))
     return frame[wanted]
@@ -176,8 +186,9 @@ def column_rows(
 ) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
     """The claimed ... certified columns per treatment and threat, and the same per model."""
     ours = frame[(frame["attack"] != "clean") & (frame["engine"] == OWN)]
+    records = {record.key: record for record in store.models()}
     per_model = [
-        _columns_of_model(store, group, labels)
+        _columns_of_model(store, records[str(group["model_key"].iloc[0])], group, labels)
         for _, group in ours.groupby(["model_key", "norm", "eps"], sort=False)
         if group["accuracy"].notna().any()  # else only a step of a curve
     ]
@@ -193,7 +204,7 @@ def column_rows(
             {
                 **dict(zip(keys, place, strict=True)),
                 **values,
-                "verdict": NOT_EXAMINED,
+                "verdict": worst_word(verdicts),
                 "per_seed_verdicts": verdicts,
             }
         )
@@ -201,22 +212,29 @@ def column_rows(
 
 
 def _columns_of_model(
-    store: Store, group: pd.DataFrame, labels: Mapping[str, str]
+    store: Store, record: ModelRecord, group: pd.DataFrame, labels: Mapping[str, str]
 ) -> dict[str, Any]:
     first = group.iloc[0]
+    threat = ThreatModel("linf" if first["norm"] == "linf" else "l2", float(first["eps"]))
+    rows = (store.sample_order(record.dataset_digest) or ())[: int(first["n_samples"])]
+    seed = int(first["attack_seed"])
+    examination = stored_examination(store, record, threat, seed, rows)
     runs: dict[str, list[list[int]]] = {}
     for _, row in group[group["options"] == ""].iterrows():
         states = _states(store, str(row["evaluation"]), int(row["n_samples"]))
         runs.setdefault(str(row["attack"]), []).append(states)
     defaults = {attack: merged(lists) for attack, lists in runs.items()}
     return {
+        "model_key": record.key,
         "dataset": first["dataset"],
         "architecture": first["architecture"],
-        "training": labels[first["model_key"]],
+        "training": labels[record.key],
         "norm": first["norm"],
         "eps": float(first["eps"]),
-        **columns(str(first["norm"]), defaults),
-        "verdict": NOT_EXAMINED,
+        **columns(threat.norm, defaults),
+        "adaptive": adaptive_share(store, record, threat, examination, rows),
+        "certified": certified_share(certificate_of(store, record, threat, rows)),
+        "verdict": NOT_EXAMINED if examination is None else examination.word,
     }
 
 

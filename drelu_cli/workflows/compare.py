@@ -22,9 +22,10 @@ from drelu_cli.workflows.cells import (
     labels_of,
     survivors_note,
 )
+from drelu_cli.workflows.certificates import violations
 from drelu_cli.workflows.context import Context
 from drelu_cli.workflows.files import check_folder, write_atomically
-from drelu_cli.workflows.selection import Selected, check_rule, select_lambda
+from drelu_cli.workflows.selection import ADAPTIVE, Selected, check_rule, select_lambda
 
 Format = Literal["md", "tex", "csv", "html"]
 
@@ -37,11 +38,13 @@ class CompareReport:
         table: the ranked cells and the columns.
         notes: what a reader must know beside the numbers.
         written: the file, where one was asked for.
+        violations: certificates that an attack contradicts.
     """
 
     table: Comparison
     notes: tuple[str, ...]
     written: Path | None
+    violations: tuple[dict[str, Any], ...] = ()
 
     @property
     def document(self) -> dict[str, Any]:
@@ -50,6 +53,7 @@ class CompareReport:
             "rows": [_json_row(row) for row in _records(self.table.cells)],
             "columns": [_json_row(row) for row in _records(self.table.columns)],
             "notes": list(self.notes),
+            "violations": list(self.violations),
         }
 
 
@@ -71,7 +75,7 @@ def compare(
         where: keep models whose column has this value, e.g. `{"dataset": "mnist"}`.
         samples: compare on the first N of the fixed order; default: what most results cover.
         against: `published:tableN`; the published value stands beside the measured one.
-        select: how lambda is chosen; `validation`.
+        select: how lambda is chosen: `validation` (PGD-10) or `adaptive` (that column).
         attack_seed: which attack seed's results.
         models: keys of the models to compare; None takes all.
         context: the store.
@@ -90,8 +94,11 @@ def compare(
         labels = labels_of(records)
         cells = cells_of(frame, labels)
         notes += survivors_note(frame)
-        columns, _ = column_rows(store, frame, labels)
-        selected = select_lambda(records, labels)
+        columns, per_model = column_rows(store, frame, labels)
+        selected = select_lambda(
+            records, labels, _adaptive(per_model) if select == ADAPTIVE else None
+        )
+        contradicted = [one for record in records for one in violations(store, record)]
     notes += [one.sentence for one in selected if one.candidates > 1]
     if against is not None:
         cells, more = beside_published(cells, against, selected)
@@ -99,7 +106,16 @@ def compare(
     table = comparison(cells, columns)
     if out is not None and ending is not None:
         write_atomically(out, render(table, ending, caption=_caption(against), notes=notes))
-    return CompareReport(table, tuple(notes), out)
+    return CompareReport(table, tuple(notes), out, tuple(contradicted))
+
+
+def _adaptive(per_model: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+    """The adaptive column by model; of several threats, that of the first which has one."""
+    found: dict[str, float | None] = {}
+    for row in per_model:
+        if found.get(row["model_key"]) is None:
+            found[row["model_key"]] = row["adaptive"]
+    return found
 
 
 def _format(out: Path | None) -> Format | None:

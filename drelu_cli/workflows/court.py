@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -12,9 +13,10 @@ from torch import nn
 from drelu_cli.attacks.engines import ENGINES, Engine
 from drelu_cli.core.errors import BadValue, UnknownName
 from drelu_cli.core.records import OWN, Evaluation, ModelRecord
+from drelu_cli.core.registry import Bound
 from drelu_cli.data.contract import DataSplits
 from drelu_cli.data.loading import sample_order
-from drelu_cli.evaluation.preflight import preflight
+from drelu_cli.evaluation.preflight import attackable, preflight
 from drelu_cli.evaluation.suite import check_fits, not_run, run_attack
 from drelu_cli.runtime.provenance import provenance
 from drelu_cli.store.connect import Store
@@ -64,24 +66,23 @@ class Court:
         """The engine as it enters keys."""
         return OWN if self.engine is None else self.engine.label
 
-    def evaluate(self, record: ModelRecord, at: Mapping[str, Any]) -> list[Done]:
-        """Runs what is missing for one model; every slice is stored when it is finished."""
+    def trial(self, record: ModelRecord, at: Mapping[str, Any]) -> Trial:
+        """One model with its data and its list of samples."""
         splits = splits_of(record, self.data)
-        tasks = self._defined(record, splits.classes)
-        rows = _rows(splits, self.wanted, self.store)
-        model: nn.Module | None = None
+        return Trial(self, record, splits, tuple(_rows(splits, self.wanted, self.store)), at)
+
+    def evaluate(self, trial: Trial) -> list[Done]:
+        """Runs what is missing for one model; every slice is stored when it is finished."""
+        record, rows = trial.record, trial.rows
         done: list[Done] = []
-        for task in tasks:
+        for task in self._defined(record, trial.splits.classes):
             evaluation, missing = self._answer(record, task, [one.task for one in done], rows)
-            if missing and model is None:
-                model = self._ready(record, splits, rows)
-            if missing and model is not None:
+            if missing:
                 left = self._left(evaluation, task, done, missing)
-                left = borrow(self.store, evaluation, left)
-                self._run(model, splits, evaluation, task, left, at)
-            one = Done(task, evaluation.key, tuple(rows), reused=not missing)
+                trial.run(evaluation, task.bound, left)
+            one = Done(task, evaluation.key, rows, reused=not missing)
             done.append(one)
-            self.context.progress("attack", {**at, **one.summary(self.store)})
+            self.context.progress("attack", {**trial.at, **one.summary(self.store)})
         return done
 
     def _answer(
@@ -130,13 +131,15 @@ class Court:
         self.store.add_finding(record.key, code, detail)
         self.context.note(f"{record.name}: {detail}")
 
-    def _ready(self, record: ModelRecord, splits: DataSplits, rows: Sequence[int]) -> nn.Module:
+    def ready(self, record: ModelRecord, splits: DataSplits) -> nn.Module:
         """The model on its device, after preflight; findings are stored."""
         model = load_model(record, self.data, self.store).to(self.device)
-        few = samples_of(splits.test, list(rows[:_PREFLIGHT_SAMPLES]), self.device)
-        for finding in preflight(model, few.x, splits.classes):
+        order = self.store.sample_order(splits.digest) or ()
+        few = samples_of(splits.test, list(order[:_PREFLIGHT_SAMPLES]), self.device)
+        findings = preflight(model, few.x, splits.classes, allow=self.wanted.allow)
+        for finding in findings:
             self.store.add_finding(record.key, finding.code, finding.detail)
-        return model
+        return attackable(model, findings)
 
     def _left(
         self, evaluation: Evaluation, task: Task, done: Sequence[Done], missing: Sequence[int]
@@ -153,17 +156,17 @@ class Court:
             self.store.add_outcomes(evaluation, not_run(fallen, clean), seconds=0.0)
         return [row for row, left in zip(missing, stands, strict=True) if left]
 
-    def _run(
+    def attack(
         self,
         model: nn.Module,
         splits: DataSplits,
         evaluation: Evaluation,
-        task: Task,
+        bound: Bound,
         rows: Sequence[int],
         at: Mapping[str, Any],
     ) -> None:
         """Attacks `rows` slice by slice; an outside engine takes them all at once."""
-        named = {**at, "attack": task.bound.name, "eps": task.threat.eps, "samples": len(rows)}
+        named = {**at, "attack": bound.name, "eps": evaluation.eps, "samples": len(rows)}
         start, size = 0, SLICE if self.engine is None else len(rows)
         while start < len(rows):
             self.context.progress("attacking", {**named, "done": start})
@@ -172,8 +175,8 @@ class Court:
             judged = run_attack(
                 model,
                 samples,
-                task.bound,
-                task.threat,
+                bound,
+                evaluation.threat,
                 seed=self.wanted.seed,
                 engine=self.engine,
             )
@@ -192,6 +195,36 @@ class Court:
         code = f"{OUTSIDE_FINDING}{evaluation.attack}-outside"
         self.store.add_finding(evaluation.model_key, code, detail)
         self.context.note(detail)
+
+
+@dataclass
+class Trial:
+    """One model before the court: its data, its samples, and the model from when it is needed.
+
+    Attributes:
+        court: what all models of the call share.
+        record: the model's entry in the registry.
+        splits: its data set.
+        rows: the list of samples, indices of the test split in the stored order.
+        at: what progress lines say about the model.
+    """
+
+    court: Court
+    record: ModelRecord
+    splits: DataSplits
+    rows: tuple[int, ...]
+    at: Mapping[str, Any]
+
+    @cached_property
+    def model(self) -> nn.Module:
+        """The model on its device, after preflight."""
+        return self.court.ready(self.record, self.splits)
+
+    def run(self, evaluation: Evaluation, bound: Bound, rows: Sequence[int]) -> None:
+        """Attacks those of `rows` for which no run of the same attack has an outcome."""
+        left = borrow(self.court.store, evaluation, rows)
+        if left:
+            self.court.attack(self.model, self.splits, evaluation, bound, left, self.at)
 
 
 def _rows(splits: DataSplits, wanted: Wanted, store: Store) -> list[int]:

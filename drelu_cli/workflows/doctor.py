@@ -44,8 +44,13 @@ class DoctorReport:
         return {"checks": [vars(check).copy() for check in self.checks]}
 
 
-def doctor(*, context: Context | None = None) -> DoctorReport:
-    """Runs every check; a failed check does not stop the others."""
+def doctor(*, selftest: bool = False, context: Context | None = None) -> DoctorReport:
+    """Runs every check; a failed check does not stop the others.
+
+    Args:
+        selftest: also let the court judge nets made on the spot: some minutes.
+        context: folders, device and progress.
+    """
     context = context or Context()
     checks: list[tuple[str, Callable[[Context], str]]] = [
         ("python", _python),
@@ -57,7 +62,23 @@ def doctor(*, context: Context | None = None) -> DoctorReport:
         ("data", _data),
         ("attacks on a linear model", _linear_optimum),
     ]
-    return DoctorReport(tuple(_checked(name, check, context) for name, check in checks))
+    found = [_checked(name, check, context) for name, check in checks]
+    if selftest:
+        found += _court(context)
+    return DoctorReport(tuple(found))
+
+
+def _court(context: Context) -> list[Check]:
+    from drelu_cli.workflows.selftest import court_selftest
+
+    found = []
+    try:
+        for case in court_selftest(context):
+            detail = case.detail if case.ok else f"{case.detail}; expected: {case.expected}"
+            found.append(Check(f"court: {case.name}", case.ok, detail))
+    except DreluError as problem:
+        found.append(Check("court", False, problem.message))
+    return found
 
 
 def _checked(name: str, check: Callable[[Context], str], context: Context) -> Check:

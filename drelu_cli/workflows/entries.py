@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from drelu_cli.core.records import NOT_EXAMINED, OWN, Evaluation, ModelRecord, Outcome, State
+from drelu_cli.core.records import OWN, Evaluation, ModelRecord, Outcome, State
 from drelu_cli.evaluation.columns import columns, cumulative, merged, robust_share, wilson
 from drelu_cli.store.connect import Store
 from drelu_cli.store.evaluations import StoredEvaluation
+from drelu_cli.workflows.certificates import certificate_of, certified_share
 from drelu_cli.workflows.plan import Task, Wanted
+from drelu_cli.workflows.verdicts import adaptive_share, stored_examination, verdict_document
 
 # Findings about an outside engine; they belong to its results alone.
 OUTSIDE_FINDING = "engine-"
@@ -69,8 +71,7 @@ def entries_of(
             "suite": wanted.suite,
             "engine": engine,
             "clean_accuracy": clean,
-            **_threat_entry(list(group), done, stored, wanted, store),
-            "verdict": {"word": NOT_EXAMINED, "evidence": [], "remedy": [], "control": None},
+            **_threat_entry(list(group), done, stored, wanted, store, record),
             "findings": _findings(record, engine, wanted, store),
         }
         for _, group in groupby(ranked, key=lambda one: one.task.threat)
@@ -99,11 +100,14 @@ def _threat_entry(
     stored: Mapping[str, StoredEvaluation],
     wanted: Wanted,
     store: Store,
+    record: ModelRecord,
 ) -> dict[str, Any]:
     """What belongs to one threat."""
     threat = group[0].task.threat
     left = cumulative([known_states(one, done, store) for one in group])
     fitting = _same_threat(stored.values(), group[0], wanted.seed)
+    certificate = certificate_of(store, record, threat, group[0].rows)
+    examination = stored_examination(store, record, threat, wanted.seed, group[0].rows)
     return {
         "threat": {"norm": threat.norm, "eps": threat.eps},
         "samples": len(group[0].rows),
@@ -112,7 +116,13 @@ def _threat_entry(
             for one, after in zip(group, left, strict=True)
         ],
         "worst_case": share_with_interval(left[-1]),
-        "columns": columns(threat.norm, _defaults(fitting, group[0].rows, store)),
+        "columns": {
+            **columns(threat.norm, _defaults(fitting, group[0].rows, store)),
+            "adaptive": adaptive_share(store, record, threat, examination, group[0].rows),
+            "certified": certified_share(certificate),
+        },
+        "certificate": certificate,
+        "verdict": verdict_document(examination),
     }
 
 

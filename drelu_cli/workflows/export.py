@@ -17,7 +17,7 @@ class ExportReport:
     """What `export` wrote.
 
     Attributes:
-        what: outcomes, evaluations or models.
+        what: outcomes, evaluations, models, examinations or certificates.
         out: the file, or None.
         text: the text, where there is no file and text was asked for.
         rows: number of rows.
@@ -48,7 +48,7 @@ def export(
     """Everything stored of one kind.
 
     Args:
-        what: outcomes, evaluations or models.
+        what: outcomes, evaluations, models, examinations or certificates.
         format_: csv, json or parquet.
         out: the file; None gives the text back.
         to_text: False gives plain rows back instead of text.

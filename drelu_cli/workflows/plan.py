@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from drelu_cli.attacks import ATTACKS
-from drelu_cli.attacks.suites import CASCADES, SuiteEntry, suite_entries
+from drelu_cli.attacks.augment import bind_attack
+from drelu_cli.attacks.suites import ADAPTIVE, CASCADES, SuiteEntry, suite_entries
 from drelu_cli.core.errors import BadValue
 from drelu_cli.core.quantities import parse_part
 from drelu_cli.core.records import OWN, Norm, ThreatModel
@@ -37,6 +38,9 @@ class Wanted:
         curve: radii of one ascending pass over survivors; empty takes CURVE_GRID times the data
             set's radius; None is no curve.
         engine: `drelu`, or an outside library's name.
+        allow: refusals of the preflight that are overridden, by name.
+        certify: also prove what can be proven, at the radii of the Linf threats.
+        remedy: a plain run that finds hidden gradients starts a first remedy by itself.
     """
 
     suite: str | None
@@ -50,6 +54,9 @@ class Wanted:
     exhaustive: bool = False
     curve: tuple[float, ...] | None = None
     engine: str = OWN
+    allow: tuple[str, ...] = ()
+    certify: bool = False
+    remedy: bool = True
 
     def __post_init__(self) -> None:
         if self.curve is not None and self.eps is not None:
@@ -62,6 +69,11 @@ class Wanted:
     def of_suite(self) -> tuple[str, ...]:
         """The attacks of the suite, by name."""
         return tuple(e.attack for e in suite_entries(self.suite)) if self.suite else ()
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether the court follows the attacks."""
+        return self.suite == ADAPTIVE
 
     @property
     def cascading(self) -> bool:
@@ -111,7 +123,6 @@ def tasks_for(dataset: str, wanted: Wanted) -> list[Task]:
 
     Raises:
         UnknownName: unknown suite, attack or option.
-        NotThereYet: a suite of a later version.
         BadValue: an option of the wrong type.
     """
     asked = _asked(wanted)
@@ -170,9 +181,9 @@ def _task(one: _Asked, dataset: str, wanted: Wanted, place: int, *, bounded: boo
     options = _cut(entry.attack, dict(entry.options), wanted.max_steps)
     norm = wanted.norm if entry.norm is None else entry.norm
     radii = _radii(entry, dataset, wanted, bounded=bounded)
-    bound = ATTACKS.bind(entry.attack, **options)
+    bound = bind_attack(entry.attack, **options)
     if wanted.curve is not None and not one.cascading and _searches_distance(bound):
-        bound = ATTACKS.bind(entry.attack, **{**options, "exact": True})
+        bound = bind_attack(entry.attack, **{**options, "exact": True})
         threat = ThreatModel(norm, radii[-1])
         return Task(bound, threat, one.named, radii=tuple(radii)) if place == 0 else None
     if place >= len(radii):

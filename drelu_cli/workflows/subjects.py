@@ -87,9 +87,9 @@ def find_records(
 
 
 def _find(reference: str, store: Store, outside: Outside, data: DataCache) -> ModelRecord:
-    if Path(reference).suffix in _FILES:
+    if _is_file(reference):
         return _registered(_file_record(reference, outside, data), store, outside)
-    if ":" in reference:
+    if from_outside(reference):
         return _registered(_factory_record(reference, outside, data), store, outside)
     told = [name for name, value in vars(outside).items() if value != getattr(Outside(), name)]
     if told:
@@ -99,6 +99,15 @@ def _find(reference: str, store: Store, outside: Outside, data: DataCache) -> Mo
             hint="give a .safetensors or .pt file, or package.module:factory",
         )
     return store.find_model(reference)
+
+
+def from_outside(reference: str) -> bool:
+    """Whether `reference` is a weights file or a factory, not a name of the registry."""
+    return _is_file(reference) or ":" in reference
+
+
+def _is_file(reference: str) -> bool:
+    return Path(reference).suffix in _FILES
 
 
 def _registered(record: ModelRecord, store: Store, outside: Outside) -> ModelRecord:
@@ -130,7 +139,7 @@ def load_model(record: ModelRecord, data: DataCache, store: Store) -> nn.Module:
         model = _with_weights(build_model(recipe, splits_of(record, data)), path).eval()
     else:
         outside = Outside(**{k: _tuples(v) for k, v in record.recipe["outside"].items()})
-        model, _, _ = _outside_model(record.recipe["reference"], outside, data)
+        model, _, _ = outside_model(record.recipe["reference"], outside, data)
     structure = record.recipe.get("structure")
     if structure is not None and structure != architecture_digest(model):
         raise ModelError(
@@ -196,11 +205,11 @@ def _factory_record(reference: str, outside: Outside, data: DataCache) -> ModelR
     return _outside_record(reference, "factory", reference.partition(":")[2], outside, data)
 
 
-def _outside_model(
+def outside_model(
     reference: str, outside: Outside, data: DataCache
 ) -> tuple[nn.Module, DataSplits, Outside]:
     """The model, its data, and `outside` with the data set that was found."""
-    if Path(reference).suffix in _FILES:
+    if _is_file(reference):
         model, found = _from_file(Path(reference), outside, data)
     else:
         model, found = from_factory(reference), _with_data(outside, "digits", None)
@@ -249,7 +258,7 @@ def _architecture(path: Path, outside: Outside, splits: DataSplits) -> nn.Module
 def _outside_record(
     reference: str, source: Any, name: str, outside: Outside, data: DataCache
 ) -> ModelRecord:
-    model, splits, found = _outside_model(reference, outside, data)
+    model, splits, found = outside_model(reference, outside, data)
     classes = check_input(model, splits.shape)
     if classes != splits.classes:
         raise ModelError(

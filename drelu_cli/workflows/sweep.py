@@ -7,10 +7,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from drelu_cli.core.errors import DreluError, Interrupted
+from drelu_cli.core.errors import CheckFailed, DreluError, Interrupted
 from drelu_cli.core.recipe import Recipe
 from drelu_cli.core.records import ModelRecord
 from drelu_cli.published.tables import published_table
+from drelu_cli.report.certificates import violation_lines
 from drelu_cli.store.connect import FILE_NAME, Store, open_store
 from drelu_cli.workflows.attack import DEFAULT_SUITE, attack
 from drelu_cli.workflows.cascade import answers
@@ -255,3 +256,5 @@ def _run(job: Job, report: SweepReport, context: Context) -> None:
         raise
     report.evaluations.reused += attacked.reused
     report.evaluations.done += attacked.run
+    if attacked.violations:
+        raise CheckFailed("; ".join(violation_lines(attacked.violations)))

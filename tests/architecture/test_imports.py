@@ -44,7 +44,7 @@ def test_recipes_are_shown_without_torch(tmp_path):
 def test_public_names():
     import drelu_cli
 
-    workflows = {"train", "attack", "sweep", "compare", "statistics", "audit"}
+    workflows = {"train", "attack", "sweep", "compare", "statistics", "audit", "verify"}
     workflows |= {"Context", "Wanted"}
     assert set(drelu_cli.__all__) == workflows | {"__version__"}
     for name in workflows:

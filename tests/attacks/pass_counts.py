@@ -26,6 +26,10 @@ OPTIONS = {
     "fab_t": {"steps": 20},
     "square": {"queries": 200},
     "apgd_t": {"steps": 30},
+    "apgd_guided": {"steps": 30, "warm": 30},
+    "apgd_restarts": {"passes": 150, "steps": 30},
+    "nes": {"steps": 10, "draws": 10},
+    "uniform_draws": {"draws": 20},
 }
 EPS = {"linf": 0.02, "l2": 0.15}
 

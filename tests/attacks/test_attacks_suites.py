@@ -7,7 +7,7 @@ import pytest
 
 from drelu_cli.attacks import ATTACKS
 from drelu_cli.attacks.suites import CASCADES, SUITES, suite_entries
-from drelu_cli.core.errors import NotThereYet, UnknownName
+from drelu_cli.core.errors import UnknownName
 
 
 def test_suites():
@@ -18,6 +18,7 @@ def test_suites():
         "blackbox": ["square"],
         "paper": [*whitebox, "square"],
         "standard": ["apgd_ce", "apgd_t", "fab_t", "square"],
+        "adaptive": [*whitebox, "apgd_t", "fab_t", "square"],
         "smoke": ["fgsm", "pgd"],
     }
 
@@ -59,10 +60,12 @@ def test_every_entry_binds_and_fits_its_norm():
             assert bound.target.minimal_norm == (entry.norm is not None)
 
 
-def test_announced_suites():
-    with pytest.raises(NotThereYet, match="suite 'adaptive' is not there yet") as caught:
-        suite_entries("adaptive")
-    assert "whitebox" in caught.value.hint
+def test_adaptive_runs_what_whitebox_and_standard_have_each_once():
+    both = {e.attack for name in ("whitebox", "standard") for e in suite_entries(name)}
+    names = [entry.attack for entry in suite_entries("adaptive")]
+    assert set(names) == both
+    assert len(names) == len(both)
+    assert all(not entry.options for entry in suite_entries("adaptive"))
 
 
 def test_unknown_suite():

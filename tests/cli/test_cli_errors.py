@@ -43,7 +43,7 @@ CASES = [
     (["attack", "--suite", "whitebx"], ["unknown suite 'whitebx'", "did you mean whitebox"]),
     (["compare"], ["no store in runs"]),
     (["compare", "--out", "t.pdf"], ["no known ending", "table.md"]),
-    (["compare", "--select", "adaptive"], ["not there yet"]),
+    (["compare", "--select", "adaptve"], ["unknown selection rule", "did you mean adaptive"]),
     (["sweep", "nowhere"], ["unknown recipe 'nowhere'"]),
     (["list", "modles"], ["unknown kind 'modles'", "did you mean models"]),
     (["export"], ["no store in runs"]),
@@ -67,7 +67,8 @@ def test_bad_input(drelu, words, expected):
     ("words", "expected"),
     [
         (["--suite", "whitebx"], ["unknown suite 'whitebx'", "did you mean whitebox"]),
-        (["--suite", "adaptive"], ["suite 'adaptive' is not there yet", "available"]),
+        (["--suite", "adaptve"], ["unknown suite 'adaptve'", "did you mean adaptive"]),
+        (["--fail-on", "maskd"], ["unknown verdict to fail on 'maskd'", "did you mean masked"]),
         (["--suite", "standrd"], ["unknown suite 'standrd'", "did you mean standard"]),
         (["--engine", "autoatack"], ["unknown engine 'autoatack'", "did you mean autoattack"]),
         (["--curve", "0.1", "--eps", "0.2"], ["--curve and --eps exclude each other"]),

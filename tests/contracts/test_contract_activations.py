@@ -11,6 +11,8 @@ CHECKS = [
     shipped.check_elementwise,
     shipped.check_bounds,
     shipped.check_surrogates,
+    shipped.check_ends,
+    shipped.check_uncapped,
     shipped.check_copies,
 ]
 

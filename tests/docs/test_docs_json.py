@@ -7,14 +7,20 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import docs_pages
 import pytest
 import typer
 
+from drelu_cli.certify import METHOD, VERSION
 from drelu_cli.cli import main
 from drelu_cli.cli.app import app
+from drelu_cli.core.records import MASKED, Evidence, State
+from drelu_cli.store.connect import open_store
+from drelu_cli.workflows.verdicts import examination_of
 
 SCHEMA = (docs_pages.DOCS / "results-schema.md").read_text(encoding="utf-8")
 TOP = {("drelu",), ("command",), ("schema",)}
@@ -87,13 +93,21 @@ def printed(tmp_path_factory, small_store):
     shutil.copytree(small_store, folder / "runs")
     shutil.copytree(small_store, folder / "damaged")
     sorted((folder / "damaged").glob("models/*/weights.safetensors"))[0].write_bytes(b"")
+    shutil.copytree(small_store, folder / "forged")
+    forge_certificate(folder / "forged")
+    forge_examination(folder / "forged")
     (folder / "own_net.py").write_text(NET)
     (folder / "gaps.csv").write_text(GAPS)
     lines = (
         "train --epochs 1 --seed 5",
         "attack --suite smoke --samples 20 own_net:plain digits-dense-d-relu-1-s0",
         "attack --attack fgsm --attack pgd:steps=3 --samples 20 own_net:plain --curve 0.05,0.1",
+        "attack --suite smoke --samples 20 digits-dense-relu-s0 --save-adversarial points.npz",
+        "verify points.npz digits-dense-d-relu-1-s0",
+        "attack --suite smoke --samples 20 digits-dense-relu-s0 --certify",
+        "attack --suite smoke --samples 20 --store forged",
         "compare --where dataset=digits",
+        "compare --store forged",
         "stats",
         "stats published:table2",
         "stats gaps.csv --control A",
@@ -114,6 +128,35 @@ def printed(tmp_path_factory, small_store):
         for name in ("DRELU_STORE", "DRELU_DATA_DIR"):
             patch.delenv(name, raising=False)
         return [run(line, patch) for line in lines]
+
+
+def forge_certificate(folder: Path) -> None:
+    """Certifies a sample that a stored attack broke."""
+    with open_store(folder) as store:
+        stored = next(one for one in store.evaluations() if one.evaluation.norm == "linf")
+        of = stored.evaluation
+        sample = next(o.sample for o in store.outcomes(stored.key) if o.state is State.BROKEN)
+        keys = (of.model_key, of.weights_digest, of.dataset_digest)
+        store.add_certificate(*keys, of.eps, METHOD, [sample], [True], 1.0, version=VERSION)
+
+
+def forge_examination(folder: Path) -> None:
+    """A verdict with everything that one can have."""
+    with open_store(folder) as store:
+        of = store.evaluations()[0].evaluation
+        rows = (store.sample_order(of.dataset_digest) or ())[:20]
+        empty = examination_of(store.find_model(of.model_key), of.threat, 0, rows, MASKED)
+        flag = Evidence("c", "p", 0.5, 0.1, flag=True, mechanism=True, attacks=("pgd",))
+        remedy = {"attack": "pgd", "params": {"backward": "relu"}, "round": 1, "broken": 1}
+        found = replace(
+            empty,
+            complete=True,
+            evidence=(flag,),
+            remedy=({**remedy, "robust_accuracy": 0.0},),
+            control={"broken": 0, "p": 1e-3, "remedy_broken": 1},
+            notes=("a note",),
+        )
+        store.add_examination(found)
 
 
 def run(line: str, patch: pytest.MonkeyPatch) -> tuple[str, dict[str, Any]]:

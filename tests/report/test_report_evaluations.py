@@ -25,7 +25,15 @@ ENTRY = {
         }
     ],
     "worst_case": {"robust_accuracy": 0.7972},
-    "verdict": {"word": "not examined"},
+    "columns": {},
+    "certificate": None,
+    "verdict": {
+        "word": "not examined",
+        "evidence": [],
+        "remedy": [],
+        "control": None,
+        "notes": [],
+    },
     "findings": [{"detail": "the model came in training mode"}],
 }
 

@@ -9,7 +9,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from drelu_cli.core.records import Evaluation, ModelRecord, Outcome, State
+from drelu_cli.core.records import (
+    MASKED,
+    Evaluation,
+    Evidence,
+    Examination,
+    ModelRecord,
+    Outcome,
+    State,
+)
 from drelu_cli.store.connect import open_store
 
 
@@ -61,6 +69,36 @@ def evaluation(of: ModelRecord | None = None, **changes: Any) -> Evaluation:
     return Evaluation(**{**values, **changes})
 
 
+def examination(of: ModelRecord | None = None, **changes: Any) -> Examination:
+    of = model() if of is None else of
+    seen = Evidence("zero_gradients", "ce at the clean point", 0.88, 0.1, True, True, ("pgd",), "x")
+    values: dict[str, Any] = {
+        "model_key": of.key,
+        "weights_digest": of.weights_digest,
+        "dataset_digest": of.dataset_digest,
+        "norm": "linf",
+        "eps": 0.2,
+        "seed": 0,
+        "samples": digest("the first 360"),
+        "count": 360,
+        "word": MASKED,
+        "complete": True,
+        "evidence": (seen, Evidence("saturation", "0", None, None, False)),
+        "remedy": ({"attack": "apgd_ce", "params": {"steps": 100}, "broken": 12},),
+        "control": {"broken": 1, "p": 1e-9, "passes": 4000},
+        "notes": ("two rounds",),
+    }
+    return Examination(**{**values, **changes})
+
+
+def certificate(
+    of: ModelRecord | None = None, eps: float = 0.2
+) -> tuple[str, str, str, float, str]:
+    """What `add_certificate` and `certified_samples` begin with."""
+    of = model() if of is None else of
+    return of.key, of.weights_digest, of.dataset_digest, eps, "crown"
+
+
 def outcome(sample: int, state: State = State.ROBUST, **changes: Any) -> Outcome:
     """Robust: 41 forwards; broken: class 4 at distance 0.125; not run: nothing spent."""
     by_state: dict[State, dict[str, Any]] = {
@@ -83,7 +121,10 @@ def same(found: Iterable[Outcome], expected: Iterable[Outcome]) -> bool:
 
 
 def main() -> None:
-    """`write FOLDER FIRST COUNT SIZE`: stores chunks, says each one's number when it is safe."""
+    """`FOLDER FIRST COUNT SIZE`: stores chunks, says each one's number when it is safe.
+
+    With each chunk goes a certificate of its samples, and an examination that counts them.
+    """
     folder, first, count, size = sys.argv[1], *map(int, sys.argv[2:])
     with open_store(Path(folder)) as store:
         store.add_model(model())
@@ -91,6 +132,9 @@ def main() -> None:
             start = number * size
             outcomes = [outcome(sample) for sample in range(start, start + size)]
             store.add_outcomes(evaluation(), outcomes, seconds=1.0)
+            proven = [sample % 2 == 0 for sample in range(start, start + size)]
+            store.add_certificate(*certificate(), range(start, start + size), proven, seconds=1.0)
+            store.add_examination(examination(notes=(str(number),)))
             sys.stdout.write(f"{number}\n")
             sys.stdout.flush()
 

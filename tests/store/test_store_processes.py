@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import store_samples
-from store_samples import evaluation, model, outcome, same
+from store_samples import certificate, evaluation, model, outcome, same
 
 from drelu_cli.store.connect import FILE_NAME, open_store
 
@@ -52,6 +52,9 @@ def test_processes_doing_the_same_work_neither_clash_nor_duplicate(
         assert found.seconds == 40.0
         assert same(store.outcomes(found.key), [outcome(n) for n in range(400)])
         assert store.check() == 400
+        assert store.certified_samples(*certificate()) == {n: n % 2 == 0 for n in range(400)}
+        assert [one.seconds for one in store.certificates()] == [40.0]
+        assert len(store.examinations()) == 1
 
 
 def test_nothing_acknowledged_is_lost_to_kill_9(tmp_path: Path, writer: Writer) -> None:
@@ -78,6 +81,10 @@ def test_nothing_acknowledged_is_lost_to_kill_9(tmp_path: Path, writer: Writer) 
         assert len(stored) - 5 * start in (0, 5)
         assert store.check() == len(stored)
         assert same(store.outcomes(evaluation().key), [outcome(n) for n in sorted(stored)])
+        # A certificate and an examination follow their chunk: acknowledged is all three.
+        assert set(store.certified_samples(*certificate())) >= set(range(5 * start))
+        (found,) = store.examinations()
+        assert int(found.notes[0]) in (start - 1, start)
     connection = sqlite3.connect(tmp_path / FILE_NAME)
     assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     connection.close()

@@ -1,7 +1,7 @@
 import pytest
 
 from drelu_cli.core.digest import digest_of
-from drelu_cli.core.errors import NotThereYet, UnknownName
+from drelu_cli.core.errors import UnknownName
 from drelu_cli.core.records import ModelRecord
 from drelu_cli.workflows.cells import labels_of
 from drelu_cli.workflows.selection import check_rule, select_lambda
@@ -70,8 +70,7 @@ def test_models_without_caps_or_scores_take_no_part():
 
 def test_rules():
     check_rule("validation")
-    with pytest.raises(NotThereYet):
-        check_rule("adaptive")
+    check_rule("adaptive")
     with pytest.raises(UnknownName, match="validaton"):
         check_rule("validaton")
 
@@ -83,3 +82,15 @@ def test_seeds_share_a_label_and_different_recipes_never_do():
     labels = labels_of([*seeds, other])
     assert labels["aaaaaaaa"] == labels["bbbbbbbb"] == "D-ReLU-0.1 [aaaaaa]"
     assert labels["cccccccc"] == "D-ReLU-0.1 [cccccc]"
+
+
+def test_by_the_adaptive_column_another_lambda_may_be_chosen():
+    records = [record(0.1, 0.98, 0.4, key="a" * 8), record(1, 0.98, 0.9, key="b" * 8)]
+    labels = {one.key: one.label for one in records}
+    (masked,) = select_lambda(records, labels)
+    assert masked.lambda_ == 1
+    (honest,) = select_lambda(records, labels, {"a" * 8: 0.2, "b" * 8: 0.1})
+    assert honest.lambda_ == 0.1
+    assert "adaptive column" in honest.sentence
+    with pytest.raises(UnknownName, match="no adaptive column"):
+        select_lambda(records, labels, {"a" * 8: 0.2, "b" * 8: None})

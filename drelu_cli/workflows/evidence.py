@@ -1,0 +1,140 @@
+"""The checks of the court on one model: what they need is run, what they see is collected."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, cast
+
+from drelu_cli.activations.guide import guide_names
+from drelu_cli.attacks.augment import bind_attack
+from drelu_cli.attacks.transfer import transfer_from
+from drelu_cli.core.errors import BadValue
+from drelu_cli.core.quantities import parse_part
+from drelu_cli.core.records import Evidence, ModelRecord, Outcome, ThreatModel
+from drelu_cli.core.registry import Bound
+from drelu_cli.evaluation.evidence import EVIDENCE
+from drelu_cli.evaluation.evidence.contract import Case, Check, Need
+from drelu_cli.evaluation.evidence.gradients import in_float64
+from drelu_cli.evaluation.evidence.order import TWIN
+from drelu_cli.evaluation.suite import check_fits
+from drelu_cli.runtime.modes import evaluation_mode
+from drelu_cli.workflows.court import Trial
+from drelu_cli.workflows.measure import samples_of
+from drelu_cli.workflows.runs import plain_attacks, run_on, standing
+from drelu_cli.workflows.subjects import load_model
+
+_MEASURED = 64  # images on which it is measured which modules are flat
+
+
+def evidence_of(
+    trial: Trial, threat: ThreatModel, runs: Mapping[str, Sequence[Outcome]], *, cheap_only: bool
+) -> tuple[Evidence, ...]:
+    """What the registered checks see; without `cheap_only` the runs they need are made first.
+
+    Args:
+        trial: model, data and list.
+        threat: norm and radius.
+        runs: full runs of plain attacks by name.
+        cheap_only: only checks that need no run of their own.
+    """
+    checks = _checks(cheap_only=cheap_only)
+    stands = standing(list(runs.values()))
+    outcomes: dict[str | Need, Sequence[Outcome]] = dict(runs.items())
+    if not cheap_only:
+        needs = dict.fromkeys(need for check in checks.values() for need in check.needs)
+        outcomes |= dict(_answered(trial, threat, list(needs), stands))
+    case = Case(
+        model=trial.model,
+        samples=samples_of(trial.splits.test, list(trial.rows), trial.court.device),
+        classes=trial.splits.classes,
+        threat=threat,
+        seed=trial.court.wanted.seed,
+        outcomes=outcomes,
+        standing=stands,
+    )
+    found: list[Evidence] = []
+    with evaluation_mode(trial.model):
+        for name, check in checks.items():
+            at = {**trial.at, "check": name, "eps": threat.eps}
+            trial.court.context.progress("evidence", at)
+            found += check(case)
+    return tuple(found)
+
+
+def _checks(*, cheap_only: bool) -> dict[str, Check]:
+    """The registered checks by name, third parties' included."""
+    found: dict[str, Check] = {}
+    for name in EVIDENCE.names():
+        check = cast(Check, EVIDENCE.resolve(name))
+        if check.cheap or not cheap_only:
+            found[name] = check
+    return found
+
+
+def _answered(
+    trial: Trial, threat: ThreatModel, needs: Sequence[Need], stands: Sequence[bool]
+) -> Iterator[tuple[Need, Sequence[Outcome]]]:
+    """The runs that checks need, of those that are defined for this model and threat."""
+    for need in needs:
+        bound = _bound(trial, need)
+        radius = threat if need.eps is None else ThreatModel(threat.norm, need.eps)
+        if bound is None or not _fits(bound, radius, trial.splits.classes):
+            continue
+        if need.on == "all":
+            yield need, run_on(trial, bound, radius)
+        else:
+            names = list(plain_attacks(threat.norm))
+            yield (
+                need,
+                run_on(trial, bound, radius, stands, after="the plain attacks", before=names),
+            )
+
+
+def _bound(trial: Trial, need: Need) -> Bound | None:
+    if need == TWIN:
+        twin = twin_of(trial)
+        if twin is None:
+            return None
+        court = trial.court
+        model = load_model(twin, court.data, court.store).to(court.device)
+        return transfer_from(model, twin.weights_digest)
+    if need.capped_only and "uncapped" not in guide_names(trial.model, measured(trial)):
+        return None
+    name, options = parse_part(need.attack)
+    if options.get("precision") == "float64" and in_float64(trial.model, measured(trial)) is None:
+        return None
+    return bind_attack(name, **options)
+
+
+def measured(trial: Trial) -> Any:
+    """(n, C, H, W) the images on which it is measured which modules are flat."""
+    rows = list(trial.rows[:_MEASURED])
+    return samples_of(trial.splits.test, rows, trial.court.device).x
+
+
+def twin_of(trial: Trial) -> ModelRecord | None:
+    """The same training with plain ReLU, where the registry has it; the same seed if possible."""
+    record = trial.record
+    if record.source != "trained" or record.activation == "relu":
+        return None
+    twins = [
+        one
+        for one in trial.court.store.models(
+            dataset=record.dataset,
+            architecture=record.architecture,
+            activation="relu",
+            placement=record.placement,
+            scheme=record.scheme,
+        )
+        if one.dataset_digest == record.dataset_digest and one.source == "trained"
+    ]
+    same_seed = [one for one in twins if one.seed == record.seed]
+    return next(iter([*same_seed, *twins]), None)
+
+
+def _fits(bound: Bound, threat: ThreatModel, classes: int) -> bool:
+    try:
+        check_fits(bound, threat, classes)
+    except BadValue:
+        return False
+    return True

@@ -1,0 +1,107 @@
+"""Stored examinations as the verdict and the adaptive column of an entry or a table row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from drelu_cli.core.digest import digest_of
+from drelu_cli.core.records import (
+    NOT_EXAMINED,
+    Evidence,
+    Examination,
+    ModelRecord,
+    State,
+    ThreatModel,
+)
+from drelu_cli.evaluation.columns import merged, robust_share
+from drelu_cli.store.connect import Store
+
+# In the provenance of the runs that the court makes for itself: they count in the column
+# adaptive, and no table has cells for them.
+PURPOSE, COURT = "purpose", "court"
+
+
+def court_runs(store: Store) -> frozenset[str]:
+    """Keys of the evaluations that the court made for itself."""
+    return frozenset(
+        stored.key
+        for stored in store.evaluations()
+        if stored.evaluation.provenance.get(PURPOSE) == COURT
+    )
+
+
+def examination_of(
+    record: ModelRecord, threat: ThreatModel, seed: int, rows: Sequence[int], word: str
+) -> Examination:
+    """An examination of this model, threat, seed and list, without anything found yet."""
+    return Examination(
+        model_key=record.key,
+        weights_digest=record.weights_digest,
+        dataset_digest=record.dataset_digest,
+        norm=threat.norm,
+        eps=threat.eps,
+        seed=seed,
+        samples=digest_of({"samples": list(rows)}),
+        count=len(rows),
+        word=word,
+        complete=False,
+    )
+
+
+def stored_examination(
+    store: Store, record: ModelRecord, threat: ThreatModel, seed: int, rows: Sequence[int]
+) -> Examination | None:
+    """What the court found for exactly this list of samples, or None."""
+    return store.examination(examination_of(record, threat, seed, rows, NOT_EXAMINED).key)
+
+
+def verdict_document(examination: Examination | None) -> dict[str, Any]:
+    """The `verdict` of the JSON document; shares as fractions."""
+    if examination is None:
+        return {"word": NOT_EXAMINED, "evidence": [], "remedy": [], "control": None, "notes": []}
+    return {
+        "word": examination.word,
+        "evidence": [_evidence(one) for one in examination.evidence],
+        "remedy": [dict(one) for one in examination.remedy],
+        "control": None if examination.control is None else dict(examination.control),
+        "notes": list(examination.notes),
+    }
+
+
+def _evidence(one: Evidence) -> dict[str, Any]:
+    return {
+        "check": one.check,
+        "point": one.point,
+        "value": one.value,
+        "threshold": one.threshold,
+        "flag": one.flag,
+        "mechanism": one.mechanism,
+        "attacks": list(one.attacks),
+        "detail": one.detail,
+    }
+
+
+def adaptive_share(
+    store: Store,
+    record: ModelRecord,
+    threat: ThreatModel,
+    examination: Examination | None,
+    rows: Sequence[int],
+) -> float | None:
+    """Share unbroken by every stored attack of this threat; None where the court has not ended.
+
+    Every stored attack: any options, any attack seed, any engine, whatever it was run for.
+    """
+    if examination is None or not examination.complete:
+        return None
+    lists = []
+    for stored in store.evaluations(model_key=record.key):
+        one = stored.evaluation
+        if one.threat != threat or one.weights_digest != record.weights_digest:
+            continue
+        known = store.stored_samples(stored.key)
+        there = [row for row in rows if row in known]
+        found = dict(zip(there, store.states(stored.key, there), strict=True))
+        lists.append([int(found.get(row, State.NOT_RUN)) for row in rows])
+    return robust_share(merged(lists))

@@ -1,0 +1,207 @@
+"""The court through the whole workflow: once per net, resumable, never mistaken for a plain run."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from drelu_cli.core.records import MASKED, NO_FAILURE, NOT_EXAMINED, State, ThreatModel
+from drelu_cli.store.connect import open_store
+from drelu_cli.workflows import court, examine, runs
+from drelu_cli.workflows.attack import attack
+from drelu_cli.workflows.compare import compare
+from drelu_cli.workflows.context import Context
+from drelu_cli.workflows.plan import Wanted
+from drelu_cli.workflows.train import train
+
+SAMPLES = 90
+ADAPTIVE = Wanted("adaptive", (), "linf", None, samples=SAMPLES)
+PLAIN = Wanted(None, ("pgd", "apgd_dlr"), "linf", None, samples=SAMPLES)
+CAPPED, TWIN = "digits-dense-d-relu-1-s0", "digits-dense-relu-s0"
+
+
+@pytest.fixture(scope="module")
+def nets(tmp_path_factory):
+    """A masked net and its undefended twin."""
+    context = Context(store=tmp_path_factory.mktemp("court") / "runs", device="cpu")
+    train(options=[("train.epochs", 30)], context=context)
+    train(options=[("activation", "relu"), ("train.epochs", 30)], context=context)
+    return context
+
+
+@pytest.fixture(scope="module")
+def examined(nets, tmp_path_factory):
+    """The masked net after the adaptive suite."""
+    store = shutil.copytree(nets.store, tmp_path_factory.mktemp("examined") / "runs")
+    context = Context(store=store, device="cpu")
+    return context, attack([CAPPED], wanted=ADAPTIVE, context=context)
+
+
+def linf(report, name):
+    return next(
+        one for one in report.entries if one["name"] == name and one["threat"]["norm"] == "linf"
+    )
+
+
+@pytest.fixture
+def context(nets, tmp_path):
+    return Context(store=shutil.copytree(nets.store, tmp_path / "runs"), device="cpu")
+
+
+@pytest.mark.slow
+def test_the_undefended_twin_is_not_called_masked(context):
+    twin = linf(attack([TWIN], wanted=ADAPTIVE, context=context), TWIN)
+    assert twin["verdict"]["word"] == NO_FAILURE
+    assert twin["columns"]["adaptive"] == twin["columns"]["standard"]
+
+
+def test_a_masked_net_is_called_masked(examined):
+    _, report = examined
+    entry = linf(report, CAPPED)
+    assert entry["verdict"]["word"] == MASKED
+    columns = entry["columns"]
+    assert columns["claimed"] > 0.5
+    assert columns["adaptive"] < 0.1
+    assert columns["adaptive"] <= columns["standard"] <= columns["claimed"]
+
+
+def test_the_evidence_names_the_mechanism_and_the_attack_that_proves_it(examined):
+    _, report = examined
+    verdict = linf(report, CAPPED)["verdict"]
+    flagged = {one["check"] for one in verdict["evidence"] if one["flag"] and one["mechanism"]}
+    assert {"zero_gradient", "transfer"} <= flagged
+    assert any("undefended twin" in one["point"] for one in verdict["evidence"])
+    most = max(verdict["remedy"], key=lambda one: one["broken"])
+    assert "backward" in most["params"]
+    assert verdict["control"]["broken"] + 2 <= verdict["control"]["remedy_broken"]
+    assert verdict["control"]["p"] < 0.01
+    left = [one["robust_accuracy"] for one in verdict["remedy"]]
+    assert left == sorted(left, reverse=True)
+
+
+def test_a_finished_examination_is_not_repeated(examined, monkeypatch):
+    context, before = examined
+
+    def refuse(*_, **__):
+        raise AssertionError("an attack ran again")
+
+    monkeypatch.setattr(court, "run_attack", refuse)
+    again = attack([CAPPED], wanted=ADAPTIVE, context=context)
+    assert again.run == 0
+    assert linf(again, CAPPED)["verdict"] == linf(before, CAPPED)["verdict"]
+    assert linf(again, CAPPED)["columns"] == linf(before, CAPPED)["columns"]
+
+
+def test_other_lists_are_not_examined_by_it(examined):
+    context, _ = examined
+    fewer = attack([CAPPED], wanted=Wanted("smoke", (), "linf", None, samples=20), context=context)
+    assert linf(fewer, CAPPED)["verdict"]["word"] == NOT_EXAMINED
+    assert linf(fewer, CAPPED)["columns"]["adaptive"] is None
+
+
+def test_the_same_list_keeps_its_verdict_in_plain_runs_and_in_tables(examined):
+    context, before = examined
+    plain = attack([CAPPED], wanted=PLAIN, context=context)
+    assert linf(plain, CAPPED)["verdict"]["word"] == MASKED
+    document = compare(context=context).document
+    row = next(
+        one
+        for one in document["columns"]
+        if one["training"] == "D-ReLU-1" and one["norm"] == "linf" and one["eps"] == 0.2
+    )
+    assert row["verdict"] == MASKED
+    assert row["per_seed_verdicts"] == [MASKED]
+    assert row["adaptive"] == linf(before, CAPPED)["columns"]["adaptive"]
+    shown = {(one["attack"], one["eps"]) for one in document["rows"]}
+    assert ("pgd", 0.5) not in shown
+    assert not any("backward" in attack_ or "ties" in attack_ for attack_, _ in shown)
+
+
+@pytest.mark.slow
+def test_a_killed_court_goes_on_where_it_stopped(context, examined, monkeypatch):
+    _, whole = examined
+    real, count = court.run_attack, [0]
+
+    def dies(*args, **kwargs):
+        count[0] += 1
+        if count[0] in (9, 20, 25):
+            raise KeyboardInterrupt
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(court, "run_attack", dies)
+    stored = set()
+    for _ in range(3):
+        with pytest.raises(KeyboardInterrupt):
+            attack([CAPPED], wanted=ADAPTIVE, context=context)
+        with open_store(context.store) as store:
+            now = {one.key for one in store.evaluations() if one.samples == SAMPLES}
+        assert stored <= now
+        stored = now
+    report = attack([CAPPED], wanted=ADAPTIVE, context=context)
+    verdict, expected = linf(report, CAPPED)["verdict"], linf(whole, CAPPED)["verdict"]
+    assert verdict == expected
+
+
+def test_a_flag_in_a_plain_run_starts_a_short_remedy_and_leaves_the_word(context):
+    told = []
+    watched = Context(store=context.store, device="cpu", progress=lambda k, f: told.append((k, f)))
+    entry = linf(attack([CAPPED], wanted=PLAIN, context=watched), CAPPED)
+    assert entry["verdict"]["word"] == NOT_EXAMINED
+    broken = sum(one["broken"] for one in entry["verdict"]["remedy"])
+    assert broken > 10
+    assert entry["columns"]["adaptive"] is None
+    assert any("first remedy" in fields["text"] for kind, fields in told if kind == "note")
+
+
+def test_no_remedy_leaves_it_out_and_the_evidence_stays(context):
+    wanted = Wanted(None, ("pgd",), "linf", None, samples=SAMPLES, remedy=False)
+    verdict = linf(attack([CAPPED], wanted=wanted, context=context), CAPPED)["verdict"]
+    assert verdict["remedy"] == []
+    assert any(one["flag"] for one in verdict["evidence"])
+
+
+def test_the_first_remedy_costs_no_more_than_the_run(context):
+    """PGD-40 alone affords surrogates worth 81 passes an image, and no more."""
+    wanted = Wanted(None, ("pgd",), "linf", None, samples=SAMPLES)
+    remedy = linf(attack([CAPPED], wanted=wanted, context=context), CAPPED)["verdict"]["remedy"]
+    assert len(remedy) == 1
+
+
+def test_an_honest_net_gets_no_remedy_in_a_plain_run(context):
+    verdict = linf(attack([TWIN], wanted=PLAIN, context=context), TWIN)["verdict"]
+    assert verdict["remedy"] == []
+    assert verdict["evidence"]
+
+
+def test_remedies_run_on_survivors_and_their_keys_say_so(examined):
+    context, _ = examined
+    with open_store(context.store) as store:
+        record = store.find_model(CAPPED)
+        rows = store.sample_order(record.dataset_digest)[:SAMPLES]
+        found = [
+            one for one in store.evaluations(model_key=record.key)
+            if "backward" in one.evaluation.given and one.samples == SAMPLES
+        ]  # fmt: skip
+        assert found
+        for one in found:
+            assert one.evaluation.survivors_only
+            states = store.states(one.key, rows)
+            assert State.NOT_RUN in states
+        plain = runs.full_runs(store, record, ThreatModel("linf", 0.2), 0, rows)
+    assert list(plain) == ["fgsm", "pgd", "apgd_ce", "apgd_dlr", "apgd_t", "fab_t", "square"]
+
+
+def test_rounds_end_when_one_changes_nothing(examined):
+    _, report = examined
+    remedy = linf(report, CAPPED)["verdict"]["remedy"]
+    last = max(one["round"] for one in remedy)
+    assert sum(one["broken"] for one in remedy if one["round"] == last) == 0 or (
+        last == examine.MAX_ROUNDS
+    )
+    for number in range(2, last + 1):
+        before = {(one["attack"], one["params"].get("backward")) for one in remedy
+                  if one["round"] == number - 1 and one["broken"]}  # fmt: skip
+        here = {(one["attack"], one["params"].get("backward")) for one in remedy
+                if one["round"] == number}  # fmt: skip
+        assert here == before
