@@ -22,6 +22,7 @@ from drelu_cli.workflows.train import train
 
 SAMPLES = 200
 _LOGIT_SCALE = 1e4
+_OUTPUT_LAYER = "net.head.output."
 _DIGITS: list[tuple[str, Any]] = [("data.name", "digits"), ("model.name", "dense")]
 _HONEST = [*_DIGITS, ("activation", "relu"), ("scheme", "madry"), ("train.epochs", 15)]
 
@@ -106,13 +107,10 @@ def _cross_entropy_is_named(entry: dict[str, Any]) -> str:
 def _scaled(checkpoint: Path, path: Path) -> Path:
     """A checkpoint whose logits are 1e4 times those of another."""
     state, _ = read_weights(checkpoint)
-    *_, bias = state  # the output layer comes last: its weight, then its bias
-    layer = bias.removesuffix("bias")
-    if not bias.endswith("bias") or f"{layer}weight" not in state:
-        raise InternalError(
-            f"the last tensor of {checkpoint} is {bias}, not an output layer's bias"
-        )
-    for name in (bias, f"{layer}weight"):
+    layer = [name for name in state if name.startswith(_OUTPUT_LAYER)]
+    if not layer:
+        raise InternalError(f"{checkpoint} has no output layer {_OUTPUT_LAYER}")
+    for name in layer:
         state[name] = state[name] * _LOGIT_SCALE
     from safetensors.torch import save_file
 

@@ -8,7 +8,7 @@ import pytest
 
 from drelu_cli.core.records import MASKED, NO_FAILURE, NOT_EXAMINED, State, ThreatModel
 from drelu_cli.store.connect import open_store
-from drelu_cli.workflows import court, examine, runs
+from drelu_cli.workflows import court, rounds, runs
 from drelu_cli.workflows.attack import attack
 from drelu_cli.workflows.compare import compare
 from drelu_cli.workflows.context import Context
@@ -197,7 +197,7 @@ def test_rounds_end_when_one_changes_nothing(examined):
     remedy = linf(report, CAPPED)["verdict"]["remedy"]
     last = max(one["round"] for one in remedy)
     assert sum(one["broken"] for one in remedy if one["round"] == last) == 0 or (
-        last == examine.MAX_ROUNDS
+        last == rounds.MAX_ROUNDS
     )
     for number in range(2, last + 1):
         before = {(one["attack"], one["params"].get("backward")) for one in remedy
@@ -205,3 +205,12 @@ def test_rounds_end_when_one_changes_nothing(examined):
         here = {(one["attack"], one["params"].get("backward")) for one in remedy
                 if one["round"] == number}  # fmt: skip
         assert here == before
+
+
+def test_shortened_attacks_examine_nothing(context):
+    told = []
+    watched = Context(store=context.store, device="cpu", progress=lambda k, f: told.append((k, f)))
+    short = Wanted("adaptive", (), "linf", None, samples=10, max_steps=2)
+    entry = linf(attack([TWIN], wanted=short, context=watched), TWIN)
+    assert entry["verdict"]["word"] == NOT_EXAMINED
+    assert any("default options" in fields["text"] for kind, fields in told if kind == "note")
