@@ -74,13 +74,21 @@ def remedy_rounds(
 
     about = trial.model, measured(trial), threat, trial.splits.classes
     effective = run(through_surrogates(*about), 1)
-    slopes = dict.fromkeys(str(bound.effective["backward"]) for bound in effective)
-    effective += run(beyond_surrogates(*about, list(slopes)), 1)
+    effective += run(beyond_surrogates(*about, _most_effective(found)), 1)
     for number in range(2, MAX_ROUNDS + 1):
         if not effective:
             break
         effective = run(next_round(effective, number), number)
     return found, left, spent
+
+
+def _most_effective(found: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The surrogates that broke something, the one that broke most first."""
+    broken: dict[str, int] = {}
+    for row in found:
+        slope = row["params"]["backward"]
+        broken[slope] = broken.get(slope, 0) + row["broken"]
+    return sorted((one for one in broken if broken[one]), key=lambda one: -broken[one])
 
 
 def _remedies(
