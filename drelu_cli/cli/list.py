@@ -10,6 +10,7 @@ import typer
 
 from drelu_cli.cli.console import Output
 from drelu_cli.cli.options import DEFAULT_STORE, JsonOption, StoreOption
+from drelu_cli.core.quantities import part_text
 from drelu_cli.core.records import OWN
 
 
@@ -63,7 +64,8 @@ def _model(item: Mapping[str, Any]) -> str:
 def _evaluation(item: Mapping[str, Any]) -> str:
     engine = "" if item["engine"] == OWN else f" [{item['engine']}]"
     cascade = "" if item["cascade"] is None else f", {item['cascade']}"
+    attack = part_text(item["attack"], item["given"])
     return (
-        f"  {item['name']}: {item['attack']}{engine} ({item['norm']} {item['eps']:g}), "
+        f"  {item['name']}: {attack}{engine} ({item['norm']} {item['eps']:g}), "
         f"{item['samples']} samples, {item['seconds']:.1f} s{cascade}"
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 from drelu_cli.core.errors import BadValue
 
@@ -74,3 +76,12 @@ def parse_part(text: str) -> tuple[str, dict[str, str]]:
             raise BadValue(f"option '{key.strip()}' is given twice in '{text}'")
         options[key.strip()] = value.strip()
     return name, options
+
+
+def part_text(name: str, given: Mapping[str, Any]) -> str:
+    """`pgd:steps=100`: as people type it; options that are at their defaults are not `given`."""
+    options = ",".join(
+        f"{option}={str(value).lower() if isinstance(value, bool) else value}"
+        for option, value in given.items()
+    )
+    return f"{name}:{options}" if options else name

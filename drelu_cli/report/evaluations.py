@@ -10,6 +10,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from drelu_cli.core.quantities import part_text
 from drelu_cli.core.records import OWN
 from drelu_cli.report.certificates import certificate_line
 from drelu_cli.report.layout import attack_name, threat_text
@@ -67,7 +68,7 @@ def _row(attack: Mapping[str, Any]) -> list[str]:
     distance = attack["median_distance"]
     seconds = "stored" if attack["reused"] else f"{attack['seconds']:.1f}"
     return [
-        attack_name(attack["attack"]),
+        attack_name(part_text(attack["attack"], attack["given"])),
         _percent(attack["robust_accuracy"]),
         low_high,
         _percent(attack["cumulative_robust_accuracy"]),

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from drelu_cli.core.errors import UnknownName
+from drelu_cli.core.quantities import part_text
 from drelu_cli.core.records import COLUMNS, NO_FAILURE, NOT_EXAMINED, VERDICTS
 from drelu_cli.report.layout import attack_name, threat_text
 
@@ -121,12 +122,7 @@ def _remedy(entry: Mapping[str, Any]) -> list[str]:
 
 def remedy_name(remedy: Mapping[str, Any]) -> str:
     """`APGD-margin:backward=relu`: the attack with what differs from its defaults."""
-    options = ",".join(
-        f"{name}={str(value).lower() if isinstance(value, bool) else value}"
-        for name, value in remedy["params"].items()
-    )
-    name = attack_name(remedy["attack"])
-    return f"{name}:{options}" if options else name
+    return attack_name(part_text(remedy["attack"], remedy["params"]))
 
 
 def _percent(fraction: float) -> str:

@@ -197,6 +197,7 @@ def _attack(
     return {
         "attack": one.task.bound.name,
         "params": dict(one.task.bound.effective),
+        "given": dict(one.task.bound.changed),
         "cascade": stored.evaluation.cascade,
         "robust_accuracy": own["robust_accuracy"],
         "cumulative_robust_accuracy": robust_share(after),

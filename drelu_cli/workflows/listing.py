@@ -12,6 +12,7 @@ from drelu_cli.attacks.suites import SUITES
 from drelu_cli.core.errors import UnknownName
 from drelu_cli.core.registry import Registry
 from drelu_cli.data import DATASETS
+from drelu_cli.evaluation.evidence import EVIDENCE
 from drelu_cli.models import MODELS
 from drelu_cli.store.connect import open_store
 from drelu_cli.training import SCHEMES
@@ -26,6 +27,7 @@ _REGISTRIES: dict[str, Registry] = {
     "schemes": SCHEMES,
     "attacks": ATTACKS,
     "engines": ENGINES,
+    "evidence": EVIDENCE,
 }
 STORED = ("models", "evaluations")
 KINDS = (*STORED, *_REGISTRIES, "suites", "recipes", "presets")
@@ -90,6 +92,7 @@ def _stored(kind: str, context: Context) -> list[dict[str, Any]]:
                     "engine": one.evaluation.engine,
                     "cascade": one.evaluation.cascade,
                     "params": dict(one.evaluation.effective),
+                    "given": dict(one.evaluation.given),
                     "samples": one.samples,
                     "seconds": one.seconds,
                     "key": one.key,

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drelu_cli.core.errors import BadValue
-from drelu_cli.core.quantities import parse_eps_list, parse_fraction, parse_part
+from drelu_cli.core.quantities import parse_eps_list, parse_fraction, parse_part, part_text
 
 
 @pytest.mark.parametrize(
@@ -55,3 +55,13 @@ def test_digest_refuses_nan():
 
     with pytest.raises(ValueError):
         digest_of({"a": math.nan})
+
+
+@pytest.mark.parametrize("text", ["pgd", "pgd:steps=100", "square:ties=true,queries=10"])
+def test_a_part_is_written_as_it_is_read(text):
+    name, options = parse_part(text)
+    assert part_text(name, options) == text
+
+
+def test_truth_values_are_written_as_toml_writes_them():
+    assert part_text("square", {"ties": True}) == "square:ties=true"

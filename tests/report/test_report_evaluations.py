@@ -14,6 +14,7 @@ ENTRY = {
     "attacks": [
         {
             "attack": "apgd_dlr",
+            "given": {},
             "robust_accuracy": 0.9028,
             "ci95": [0.8678, 0.9293],
             "cumulative_robust_accuracy": 0.7972,
