@@ -84,8 +84,8 @@ def trained() -> dict[str, dict[str, Recipe]]:
 OTHERS = {
     "temperature 1e-3": ("court_maskers:temperature", ()),
     "rounded input": ("court_maskers:rounded_input", ()),
-    "random noise": ("court_maskers:random_noise", ("random",)),
     "softmax outputs": ("court_maskers:softmax_outputs", ("probabilities",)),
+    "random noise": ("court_maskers:random_noise", ("random",)),
 }
 ORACLES = {
     "wong_kolter": ("wong_kolter_mnist.pt", 0.1, 1000),
@@ -211,7 +211,7 @@ def _others(options: argparse.Namespace, context: Context) -> Iterator[tuple[str
                 attack([reference], outside=outside, context=context)
             except DreluError as problem:
                 refused = problem.message
-        samples = min(options.samples, 200 if "random" in allow else options.samples)
+        samples = min(options.samples, 50 if "random" in allow else options.samples)
         found = _adaptive(reference, samples, context, outside, allow=allow)
         yield name, {**found, "refused": refused}
 

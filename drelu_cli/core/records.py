@@ -259,9 +259,10 @@ class Examination:
         word: the verdict.
         complete: whether the adaptive suite ran to its end on the whole list.
         evidence: what the checks saw.
-        remedy: per remedy attack: attack, params, round, broken, robust_accuracy, seconds.
-        control: broken, p, passes; None where no control was needed.
+        remedy: per remedy attack: attack, params, round, broken, robust_accuracy.
+        control: broken, p, remedy_broken; None where no control was needed.
         notes: sentences for people.
+        basis: digest of the runs, checks and twin it rests on: another one asks for a new look.
     """
 
     model_key: str
@@ -278,6 +279,7 @@ class Examination:
     remedy: tuple[Mapping[str, Any], ...] = ()
     control: Mapping[str, Any] | None = None
     notes: tuple[str, ...] = ()
+    basis: str = ""
 
     @property
     def key(self) -> str:

@@ -22,7 +22,7 @@ def predict(model: nn.Module, x: Tensor) -> Tensor:
     """
     found = []
     with torch.no_grad():
-        for part in torch.split(x, _BATCH):
+        for part in torch.split(x, _BATCH) if len(x) else ():
             logits = model(part)
             # torch.argmax documents the first index on ties.
             first = logits.argmax(dim=1)

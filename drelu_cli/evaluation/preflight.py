@@ -92,6 +92,24 @@ def attackable(model: nn.Module, findings: Collection[Finding]) -> nn.Module:
     return Averaged(model) if random else model
 
 
+def check_repeats(model: nn.Module, x: Tensor) -> None:
+    """Refuses a model that is random even through its average.
+
+    Args:
+        model: from `attackable`.
+        x: (N, C, H, W) a few images.
+
+    Raises:
+        ModelError: it draws from a generator of its own, which no seed of ours reaches.
+    """
+    with evaluation_mode(model), torch.no_grad():
+        if not torch.equal(model(x), model(x)):
+            raise ModelError(
+                "the model stays random when the global generators are seeded",
+                hint="let it draw from torch's global generator, not from one of its own",
+            )
+
+
 def _objections(model: nn.Module, x: Tensor, classes: int) -> Iterator[Objection]:
     """What speaks against the model, one after another: later checks need earlier ones."""
     if (bad := checks.weights(model)) is not None:

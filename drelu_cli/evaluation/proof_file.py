@@ -84,6 +84,11 @@ def read_proof(path: Path) -> Proof:
     """
     if not path.is_file():
         raise BadValue(f"there is no file {path}", hint=_HINT)
+    if not zipfile.is_zipfile(path):
+        raise BadValue(
+            f"{path} cannot be read as an .npz file without pickles: it is no zip archive",
+            hint=_HINT,
+        )
     try:
         arrays = _arrays(path)
     # Whatever a damaged archive makes numpy raise.
@@ -108,7 +113,10 @@ def _arrays(path: Path) -> dict[str, Any]:
     with found:
         missing = [name for name in _FORM if name not in found]
         if missing:
-            raise ValueError(f"it has no {', '.join(missing)}")
+            raise BadValue(
+                f"{path} is no file of adversarial points: it has no {', '.join(missing)}",
+                hint=_HINT,
+            )
         return {name: found[name] for name in _FORM}
 
 

@@ -18,6 +18,7 @@ from drelu_cli.attacks.augment import bind_attack
 from drelu_cli.core.errors import BadValue
 from drelu_cli.core.records import ThreatModel
 from drelu_cli.core.registry import Bound
+from drelu_cli.evaluation.averaging import Averaged
 from drelu_cli.evaluation.evidence.gradients import in_float64
 from drelu_cli.evaluation.suite import check_fits
 
@@ -75,7 +76,8 @@ def beyond_surrogates(
         asked += [("apgd_ce_rescaled", double), ("apgd_dlr", double)]
     soft = next((name for name in ("leaky_cap", LEAKY, *slopes) if name in slopes), None)
     warm = {} if soft is None else {"backward": soft}
-    asked += [("apgd_guided", {"guide": name, **warm}) for name in guide_names(model, x)]
+    guides = [] if isinstance(model, Averaged) else guide_names(model, x)
+    asked += [("apgd_guided", {"guide": name, **warm}) for name in guides]
     asked += [("nes", NES), ("square", {"ties": True, "queries": LONGER_SQUARE})]
     return _fitting(asked, threat, classes)
 
@@ -104,6 +106,8 @@ def _slopes(model: nn.Module, x: Tensor) -> list[str]:
     `leaky`, which ReLU declares, is left out beside the slopes of a cap: in the other layers alone
     it breaks nothing (docs/benchmarks/court.md), and `generic` leaks in all of them.
     """
+    if isinstance(model, Averaged):
+        return []  # draws run vectorised: what is inside cannot be looked at
     names = available_surrogates(model, x)
     if GENERIC not in names and flat_names(model, x):
         names = [*names, GENERIC]

@@ -22,6 +22,7 @@ LEVEL = 0.01
 # A remedy that breaks this much without a mechanism flag shows a weak evaluation.
 LARGE_DROP = 0.05
 TOO_WEAK = "attack-too-weak"
+SQUARE, BLACKBOX = "square", "blackbox"
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,24 @@ def mechanism_flags(evidence: Iterable[Evidence], attack: str | None) -> list[Ev
     return [one for one in evidence if one.flag and one.mechanism and attack in one.attacks]
 
 
+def deciding(evidence: Sequence[Evidence], own: Mapping[str, float]) -> tuple[str, ...]:
+    """The attacks whose flags count: the strongest plain one.
+
+    Where that is Square, which follows no gradient, and it is not significantly stronger than the
+    strongest gradient attack (no flag `blackbox`), the latter's flags count, too: on few images
+    chance alone may put Square first.
+    """
+    strongest = strongest_plain(own)
+    if strongest is None:
+        return ()
+    if strongest != SQUARE or any(one.flag for one in evidence if one.check == BLACKBOX):
+        return (strongest,)
+    gradient = strongest_plain({name: share for name, share in own.items() if name != SQUARE})
+    return (strongest,) if gradient is None else (strongest, gradient)
+
+
 def verdict(
-    evidence: Iterable[Evidence], own: Mapping[str, float], outcome: Contest | None, *, done: bool
+    evidence: Sequence[Evidence], own: Mapping[str, float], outcome: Contest | None, *, done: bool
 ) -> str:
     """The word for one trained net.
 
@@ -85,16 +102,16 @@ def verdict(
     """
     if not done:
         return NOT_EXAMINED
-    if not mechanism_flags(evidence, strongest_plain(own)):
+    if not any(mechanism_flags(evidence, attack) for attack in deciding(evidence, own)):
         return NO_FAILURE
     return MASKED if outcome is not None and outcome.won else SUSPICIOUS
 
 
 def too_weak(
-    evidence: Iterable[Evidence], own: Mapping[str, float], broken: int, total: int
+    evidence: Sequence[Evidence], own: Mapping[str, float], broken: int, total: int
 ) -> bool:
-    """Whether the remedy broke much though nothing hides gradients: the plain suite is weak."""
-    flags = mechanism_flags(evidence, strongest_plain(own))
+    """Whether the remedy broke much though no attack is flagged: the plain suite is weak."""
+    flags = [flag for name in own for flag in mechanism_flags(evidence, name)]
     return not flags and broken / total >= LARGE_DROP
 
 

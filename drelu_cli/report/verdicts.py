@@ -23,7 +23,7 @@ def verdict_lines(entry: Mapping[str, Any]) -> list[str]:
     word = verdict["word"]
     lines = [_columns(entry)] if word != NOT_EXAMINED else []
     sentence = [f"verdict: {word}{_why_not(verdict)}"]
-    sentence += _mechanisms(verdict["evidence"])
+    sentence += _mechanisms(verdict["evidence"], _strongest(entry))
     sentence += _remedy(entry)
     sentence += [f"{note}." for note in verdict["notes"]]
     return [*lines, " ".join(sentence)]
@@ -59,7 +59,7 @@ def _apart(entry: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -> bo
 
 
 def _why_not(verdict: Mapping[str, Any]) -> str:
-    if verdict["word"] != NOT_EXAMINED:
+    if verdict["word"] != NOT_EXAMINED or verdict["notes"]:
         return "."
     return " (the adaptive suite has not run)."
 
@@ -73,9 +73,19 @@ def _columns(entry: Mapping[str, Any]) -> str:
     return f"robust accuracy in %: {', '.join(shown)}"
 
 
-def _mechanisms(evidence: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The strongest mechanism flags, one of each check first."""
+def _strongest(entry: Mapping[str, Any]) -> str | None:
+    """The attack of the entry whose own robust accuracy is lowest, the last of equal ones."""
+    own = [one for one in entry["attacks"] if one["robust_accuracy"] is not None]
+    if not own:
+        return None
+    least = min(one["robust_accuracy"] for one in own)
+    return str([one for one in own if one["robust_accuracy"] == least][-1]["attack"])
+
+
+def _mechanisms(evidence: Sequence[Mapping[str, Any]], strongest: str | None) -> list[str]:
+    """The mechanism flags: those on the strongest attack first, the largest of each check."""
     flagged = [one for one in evidence if one["flag"] and one["mechanism"]]
+    flagged.sort(key=lambda one: strongest not in one["attacks"])
     by_check: dict[str, Mapping[str, Any]] = {}
     for one in flagged:
         best = by_check.get(one["check"])
@@ -93,14 +103,14 @@ def _remedy(entry: Mapping[str, Any]) -> list[str]:
     """What the remedy broke, by which attack, and what the control broke with as many passes."""
     verdict, count = entry["verdict"], entry["samples"]
     remedies = verdict["remedy"]
+    if not remedies and verdict["word"] != NOT_EXAMINED:
+        return ["Nothing was left standing for a remedy."]
     if not remedies:
         return []
     broken = sum(one["broken"] for one in remedies)
     left = remedies[-1]["robust_accuracy"]
     standing = round(left * count) + broken
     most = max(remedies, key=lambda one: one["broken"])
-    if not standing:
-        return ["Nothing was left standing for a remedy."]
     if not broken:
         return [f"The remedy breaks none of the {standing} samples left standing."]
     text = (

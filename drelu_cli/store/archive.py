@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from drelu_cli.core.errors import InternalError
 from drelu_cli.core.records import Evaluation, Examination, ModelRecord, Norm, Outcome
@@ -154,6 +154,10 @@ class Store:
     def evaluation(self, key: str) -> StoredEvaluation | None:
         """The evaluation with this key, or None."""
         return evaluations.evaluation_by_key(self._database, key)
+
+    def set_provenance(self, key: str, provenance: Mapping[str, Any]) -> None:
+        """Replaces where an evaluation comes from; an unknown key changes nothing."""
+        evaluations.set_provenance(self._database, key, provenance)
 
     def stored_samples(self, key: str) -> frozenset[int]:
         """The samples stored for an evaluation; empty for an unknown key."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,6 +54,14 @@ def evaluation_id(database: Database, evaluation: Evaluation) -> int:
     values |= {column: as_json(dict(getattr(evaluation, column))) for column in _MAPPINGS}
     values["warnings"] = as_json(list(evaluation.warnings))
     return database.insert("evaluation", {**values, "key": key, "created": now()})
+
+
+def set_provenance(database: Database, key: str, provenance: Mapping[str, Any]) -> None:
+    """Replaces where an evaluation comes from; it is no part of the key."""
+    with database.transaction():
+        database.execute(
+            "UPDATE evaluation SET provenance = ? WHERE key = ?", as_json(dict(provenance)), key
+        )
 
 
 def evaluations(

@@ -15,7 +15,7 @@ _PLAIN = (
     "model_key", "weights_digest", "dataset_digest", "norm", "eps", "seed", "samples", "count",
     "word",
 )  # fmt: skip
-_DOCUMENT = ("evidence", "remedy", "control", "notes")
+_DOCUMENT = ("evidence", "remedy", "control", "notes", "basis")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +28,17 @@ class StoredExamination:
 
 
 def add_examination(database: Database, examination: Examination) -> None:
-    """Stores `examination` in place of the one with the same key."""
+    """Stores `examination` in place of the one with the same key.
+
+    A complete one is never replaced by an incomplete one: another process may have been first.
+    """
     whole = asdict(examination)
     values = {name: whole[name] for name in _PLAIN}
     document = as_json({name: whole[name] for name in _DOCUMENT})
     with database.transaction():
+        known = database.row("SELECT complete FROM examination WHERE key = ?", examination.key)
+        if known is not None and known["complete"] and not examination.complete:
+            return
         database.execute("DELETE FROM examination WHERE key = ?", examination.key)
         database.insert(
             "examination",
@@ -71,6 +77,7 @@ def _stored(database: Database, row: sqlite3.Row) -> StoredExamination:
         remedy=tuple(document["remedy"]),
         control=document["control"],
         notes=tuple(document["notes"]),
+        basis=document.get("basis", ""),
     )
     if examination.key != row["key"]:
         raise StoreError(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from drelu_cli.core.errors import BadValue, DreluError, InternalError, StoreError, UnknownName
-from drelu_cli.core.records import ModelRecord
+from drelu_cli.core.records import OWN, ModelRecord
 from drelu_cli.evaluation.preflight import check_overrides
 from drelu_cli.runtime.devices import pick_device
 from drelu_cli.store.connect import FILE_NAME, open_store
@@ -141,5 +141,15 @@ def _check(wanted: Wanted, context: Context) -> None:
     check_overrides(wanted.allow)
     if not tasks_for("digits", wanted):
         raise BadValue("nothing to run: no suite and no attack", hint="--suite whitebox")
+    if wanted.adaptive and wanted.curve is not None:
+        raise BadValue(
+            "the court compares full runs, and a curve's larger radii run on survivors",
+            hint="--suite adaptive --eps 0.1,0.2 examines each radius",
+        )
+    if wanted.adaptive and wanted.engine != OWN:
+        raise BadValue(
+            f"the court examines drelu's own runs, not those of {wanted.engine}",
+            hint="leave --engine out; --suite standard --engine autoattack runs beside it",
+        )
     if wanted.exhaustive and not wanted.cascading:
         context.note("exhaustive changes nothing here: only the suite standard is a cascade")

@@ -110,12 +110,20 @@ def compare(
 
 
 def _adaptive(per_model: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
-    """The adaptive column by model; of several threats, that of the first which has one."""
-    found: dict[str, float | None] = {}
+    """The adaptive column by model, under one threat per data set: that most models have it for."""
+    counts: dict[tuple[str, str, float], int] = {}
     for row in per_model:
-        if found.get(row["model_key"]) is None:
-            found[row["model_key"]] = row["adaptive"]
-    return found
+        if row["adaptive"] is not None:
+            place = (row["dataset"], row["norm"], row["eps"])
+            counts[place] = counts.get(place, 0) + 1
+    best: dict[str, tuple[str, str, float]] = {}
+    for place in sorted(counts, key=lambda one: counts[one]):
+        best[place[0]] = place
+    return {
+        row["model_key"]: row["adaptive"]
+        for row in per_model
+        if best.get(row["dataset"]) == (row["dataset"], row["norm"], row["eps"])
+    }
 
 
 def _format(out: Path | None) -> Format | None:

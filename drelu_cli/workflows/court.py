@@ -16,7 +16,7 @@ from drelu_cli.core.records import OWN, Evaluation, ModelRecord
 from drelu_cli.core.registry import Bound
 from drelu_cli.data.contract import DataSplits
 from drelu_cli.data.loading import sample_order
-from drelu_cli.evaluation.preflight import attackable, preflight
+from drelu_cli.evaluation.preflight import attackable, check_repeats, preflight
 from drelu_cli.evaluation.suite import check_fits, not_run, run_attack
 from drelu_cli.runtime.provenance import provenance
 from drelu_cli.store.connect import Store
@@ -26,6 +26,7 @@ from drelu_cli.workflows.entries import OUTSIDE_FINDING, UNDEFINED, Done
 from drelu_cli.workflows.measure import samples_of
 from drelu_cli.workflows.plan import Task, Wanted, tasks_for
 from drelu_cli.workflows.subjects import DataCache, load_model, splits_of
+from drelu_cli.workflows.verdicts import COURT, PURPOSE
 
 _PREFLIGHT_SAMPLES = 16
 # Samples that are attacked, judged and stored together: what a kill can cost. Outcomes do not
@@ -81,9 +82,17 @@ class Court:
                 left = self._left(evaluation, task, done, missing)
                 trial.run(evaluation, task.bound, left)
             one = Done(task, evaluation.key, rows, reused=not missing)
+            self._claim(evaluation)
             done.append(one)
             self.context.progress("attack", {**trial.at, **one.summary(self.store)})
         return done
+
+    def _claim(self, evaluation: Evaluation) -> None:
+        """A run that the court made for itself and a user now asks for is the user's, too."""
+        stored = self.store.evaluation(evaluation.key)
+        if stored is not None and stored.evaluation.provenance.get(PURPOSE) == COURT:
+            own = {k: v for k, v in stored.evaluation.provenance.items() if k != PURPOSE}
+            self.store.set_provenance(evaluation.key, own)
 
     def _answer(
         self, record: ModelRecord, task: Task, before: Sequence[Task], rows: Sequence[int]
@@ -139,7 +148,10 @@ class Court:
         findings = preflight(model, few.x, splits.classes, allow=self.wanted.allow)
         for finding in findings:
             self.store.add_finding(record.key, finding.code, finding.detail)
-        return attackable(model, findings)
+        ready = attackable(model, findings)
+        if ready is not model:
+            check_repeats(ready, few.x[:4])
+        return ready
 
     def _left(
         self, evaluation: Evaluation, task: Task, done: Sequence[Done], missing: Sequence[int]

@@ -105,7 +105,10 @@ def _threat_entry(
     """What belongs to one threat."""
     threat = group[0].task.threat
     left = cumulative([known_states(one, done, store) for one in group])
-    fitting = _same_threat(stored.values(), group[0], wanted.seed)
+    current = [
+        one for one in stored.values() if one.evaluation.weights_digest == record.weights_digest
+    ]
+    fitting = _same_threat(current, group[0], wanted.seed)
     certificate = certificate_of(store, record, threat, group[0].rows)
     examination = stored_examination(store, record, threat, wanted.seed, group[0].rows)
     return {
@@ -122,7 +125,7 @@ def _threat_entry(
             "certified": certified_share(certificate),
         },
         "certificate": certificate,
-        "verdict": verdict_document(examination),
+        "verdict": verdict_document(examination, beside=threat.norm != wanted.norm),
     }
 
 

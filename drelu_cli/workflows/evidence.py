@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
-from drelu_cli.activations.guide import guide_names
+from drelu_cli.activations.guide import UNCAPPED, guide_names
 from drelu_cli.attacks.augment import bind_attack
+from drelu_cli.attacks.augmented import probes
 from drelu_cli.attacks.transfer import transfer_from
-from drelu_cli.core.errors import BadValue
+from drelu_cli.core.digest import digest_of
+from drelu_cli.core.errors import BadValue, ModelError
 from drelu_cli.core.quantities import parse_part
 from drelu_cli.core.records import Evidence, ModelRecord, Outcome, ThreatModel
 from drelu_cli.core.registry import Bound
@@ -20,10 +22,8 @@ from drelu_cli.evaluation.suite import check_fits
 from drelu_cli.runtime.modes import evaluation_mode
 from drelu_cli.workflows.court import Trial
 from drelu_cli.workflows.measure import samples_of
-from drelu_cli.workflows.runs import plain_attacks, run_on, standing
+from drelu_cli.workflows.runs import plain_attacks, plain_identities, run_on, standing
 from drelu_cli.workflows.subjects import load_model
-
-_MEASURED = 64  # images on which it is measured which modules are flat
 
 
 def evidence_of(
@@ -57,8 +57,32 @@ def evidence_of(
         for name, check in checks.items():
             at = {**trial.at, "check": name, "eps": threat.eps}
             trial.court.context.progress("evidence", at)
-            found += check(case)
+            found += _seen(name, check, case, trial)
     return tuple(found)
+
+
+def _seen(name: str, check: Check, case: Case, trial: Trial) -> Sequence[Evidence]:
+    """What one check sees; a third party's that fails is named, and the others go on."""
+    try:
+        return check(case)
+    except Exception as problem:
+        if name in EVIDENCE.builtin_names():
+            raise
+        text = f"{type(problem).__name__}: {problem}"
+        trial.court.context.note(f"{trial.record.name}: evidence check {name} failed: {text}")
+        return ()
+
+
+def basis_of(trial: Trial, keys: Mapping[str, str], *, cheap_only: bool) -> str:
+    """Digest of what evidence rests on: plain runs, the versions of the checks, the twin."""
+    twin = None if cheap_only else twin_of(trial)
+    return digest_of(
+        {
+            "runs": dict(keys),
+            "checks": {name: one.version for name, one in _checks(cheap_only=cheap_only).items()},
+            "twin": None if twin is None else twin.weights_digest,
+        }
+    )
 
 
 def _checks(*, cheap_only: bool) -> dict[str, Check]:
@@ -76,18 +100,20 @@ def _answered(
 ) -> Iterator[tuple[Need, Sequence[Outcome]]]:
     """The runs that checks need, of those that are defined for this model and threat."""
     for need in needs:
-        bound = _bound(trial, need)
+        bound = None if need.norm not in (None, threat.norm) else _bound(trial, need)
         radius = threat if need.eps is None else ThreatModel(threat.norm, need.eps)
         if bound is None or not _fits(bound, radius, trial.splits.classes):
             continue
-        if need.on == "all":
-            yield need, run_on(trial, bound, radius)
-        else:
-            names = list(plain_attacks(threat.norm))
-            yield (
-                need,
-                run_on(trial, bound, radius, stands, after="the plain attacks", before=names),
+        left = None if need.on == "all" else stands
+        before = plain_identities(plain_attacks(threat.norm))
+        try:
+            found = run_on(trial, bound, radius, left, after="the plain attacks", before=before)
+        except ModelError as problem:
+            trial.court.context.note(
+                f"{trial.record.name}: without {need.attack}: {problem.message}"
             )
+            continue
+        yield need, found
 
 
 def _bound(trial: Trial, need: Need) -> Bound | None:
@@ -98,7 +124,7 @@ def _bound(trial: Trial, need: Need) -> Bound | None:
         court = trial.court
         model = load_model(twin, court.data, court.store).to(court.device)
         return transfer_from(model, twin.weights_digest)
-    if need.capped_only and "uncapped" not in guide_names(trial.model, measured(trial)):
+    if need.capped_only and UNCAPPED not in guide_names(trial.model):
         return None
     name, options = parse_part(need.attack)
     if options.get("precision") == "float64" and in_float64(trial.model, measured(trial)) is None:
@@ -107,9 +133,11 @@ def _bound(trial: Trial, need: Need) -> Bound | None:
 
 
 def measured(trial: Trial) -> Any:
-    """(n, C, H, W) the images on which it is measured which modules are flat."""
-    rows = list(trial.rows[:_MEASURED])
-    return samples_of(trial.splits.test, rows, trial.court.device).x
+    """(n, C, H, W) the points on which it is measured which modules are flat.
+
+    Those that attacks with a surrogate measure on, so that both find the same.
+    """
+    return probes(samples_of(trial.splits.test, list(trial.rows[:1]), trial.court.device).x)
 
 
 def twin_of(trial: Trial) -> ModelRecord | None:

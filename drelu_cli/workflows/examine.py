@@ -11,6 +11,7 @@ from drelu_cli.evaluation.columns import robust_share
 from drelu_cli.evaluation.verdict import (
     TOO_WEAK,
     Contest,
+    deciding,
     mechanism_flags,
     strongest_plain,
     too_weak,
@@ -18,9 +19,9 @@ from drelu_cli.evaluation.verdict import (
 )
 from drelu_cli.workflows.court import Trial
 from drelu_cli.workflows.entries import Done
-from drelu_cli.workflows.evidence import evidence_of
+from drelu_cli.workflows.evidence import basis_of, evidence_of
 from drelu_cli.workflows.rounds import against_control, quick_remedy, remedy_rounds
-from drelu_cli.workflows.runs import full_runs, standing
+from drelu_cli.workflows.runs import full_runs, plain_attacks, run_keys, standing
 from drelu_cli.workflows.verdicts import examination_of
 
 
@@ -48,17 +49,22 @@ def _examine_cheaply(trial: Trial, threat: ThreatModel, done: Sequence[Done]) ->
     store, seed = trial.court.store, trial.court.wanted.seed
     empty = examination_of(trial.record, threat, seed, trial.rows, NOT_EXAMINED)
     known = store.examination(empty.key)
-    new = any(not one.reused for one in done if one.task.threat == threat)
-    if known is not None and (known.complete or not new):
+    keys = run_keys(store, trial.record, threat, seed, trial.rows)
+    basis = basis_of(trial, keys, cheap_only=True)
+    if not keys or (known is not None and (known.complete or known.basis == basis)):
         return
     runs = full_runs(store, trial.record, threat, seed, trial.rows)
-    if not runs:
-        return
     evidence = evidence_of(trial, threat, runs, cheap_only=True)
-    remedy: list[dict[str, Any]] = []
-    if trial.court.wanted.remedy and mechanism_flags(evidence, strongest_plain(_own(runs))):
-        remedy = quick_remedy(trial, threat, runs, done)
-    store.add_examination(replace(empty, evidence=evidence, remedy=tuple(remedy)))
+    remedy: list[Mapping[str, Any]] = []
+    if trial.court.wanted.remedy and _flagged(evidence, _own(runs)):
+        remedy = [*quick_remedy(trial, threat, runs, done)]
+    if not remedy and known is not None:
+        remedy = list(known.remedy)  # what an earlier, dearer call could afford
+    store.add_examination(replace(empty, evidence=evidence, remedy=tuple(remedy), basis=basis))
+
+
+def _flagged(evidence: Sequence[Evidence], own: Mapping[str, float]) -> bool:
+    return any(mechanism_flags(evidence, attack) for attack in deciding(evidence, own))
 
 
 def _examine_whole(trial: Trial, threat: ThreatModel, done: Sequence[Done]) -> None:
@@ -66,14 +72,18 @@ def _examine_whole(trial: Trial, threat: ThreatModel, done: Sequence[Done]) -> N
     store, seed, record = trial.court.store, trial.court.wanted.seed, trial.record
     empty = examination_of(record, threat, seed, trial.rows, NOT_EXAMINED)
     known = store.examination(empty.key)
-    if known is not None and known.complete:
+    keys = run_keys(store, record, threat, seed, trial.rows)
+    basis = basis_of(trial, keys, cheap_only=False)
+    if known is not None and known.complete and known.basis == basis:
         return
-    runs = full_runs(store, record, threat, seed, trial.rows)
-    if any(one.task.bound.name not in runs for one in done if one.task.threat == threat):
+    plain = set(plain_attacks(threat.norm))
+    asked = {one.task.bound.name for one in done if one.task.threat == threat}
+    if not asked & plain <= set(keys):
         trial.court.context.note(
             f"{record.name}: not examined, since not every plain attack ran with default options"
         )
         return
+    runs = full_runs(store, record, threat, seed, trial.rows)
     evidence = evidence_of(trial, threat, runs, cheap_only=False)
     stands = standing(list(runs.values()))
     remedy, left, spent = remedy_rounds(trial, threat, stands)
@@ -89,6 +99,7 @@ def _examine_whole(trial: Trial, threat: ThreatModel, done: Sequence[Done]) -> N
             evidence=evidence,
             remedy=tuple(remedy),
             control=_control_row(outcome),
+            basis=basis,
             notes=tuple(_notes(evidence, own, sum(broken), len(trial.rows))),
         )
     )
@@ -118,7 +129,7 @@ def _notes(
         )
     speaking = {attack for one in evidence if one.flag and one.mechanism for attack in one.attacks}
     strongest = strongest_plain(own)
-    if speaking and strongest not in speaking:
+    if speaking and not _flagged(evidence, own):
         named = ", ".join(name for name in own if name in speaking)
         notes.append(f"{named} failed by the flags above; {strongest}, the strongest, did not")
     return notes

@@ -7,6 +7,8 @@ from math import ceil
 from typing import Any
 
 from drelu_cli.attacks.costs import allotted
+from drelu_cli.core.errors import ModelError, UnknownName
+from drelu_cli.core.quantities import part_text
 from drelu_cli.core.records import Outcome, State, ThreatModel
 from drelu_cli.core.registry import Bound
 from drelu_cli.evaluation.remedy import (
@@ -21,7 +23,13 @@ from drelu_cli.evaluation.verdict import MORE_THAN_CONTROL, Contest, contest
 from drelu_cli.workflows.court import Trial
 from drelu_cli.workflows.entries import Done
 from drelu_cli.workflows.evidence import measured
-from drelu_cli.workflows.runs import identity, plain_attacks, run_on, standing
+from drelu_cli.workflows.runs import (
+    identity,
+    plain_attacks,
+    plain_identities,
+    run_on,
+    standing,
+)
 
 _AFTER_PLAIN = "the plain attacks"
 
@@ -31,7 +39,8 @@ def quick_remedy(
 ) -> list[dict[str, Any]]:
     """As many attacks through surrogates as cost less than what the call has run."""
     classes, count = trial.splits.classes, len(trial.rows)
-    budget = count * sum(allotted(one.task.bound, classes) for one in done)
+    here = [one.task.bound for one in done if one.task.threat == threat]
+    budget = count * sum(allotted(bound, classes) for bound in here)
     stands = standing(list(runs.values()))
     planned = quick_round(trial.model, measured(trial), threat, classes)
     affordable: list[Bound] = []
@@ -46,8 +55,8 @@ def quick_remedy(
         f"{trial.record.name}: gradients are hidden; a first remedy follows ({len(affordable)} "
         "surrogate backward passes; --no-remedy leaves it out)"
     )
-    names = [*runs]
-    rows, _, _ = _remedies(trial, threat, affordable, stands, names, number=1)
+    before = plain_identities(runs)
+    _, rows, _, _ = _remedies(trial, threat, affordable, stands, before, number=1)
     return rows
 
 
@@ -61,16 +70,16 @@ def remedy_rounds(
     """
     left, spent = list(stands), [0] * len(stands)
     found: list[dict[str, Any]] = []
-    before: list[object] = list(plain_attacks(threat.norm))
+    before = plain_identities(plain_attacks(threat.norm))
 
     def run(bounds: Sequence[Bound], number: int) -> list[Bound]:
         """Those of the attacks that broke something."""
         nonlocal left, spent
-        rows, left, passes = _remedies(trial, threat, bounds, left, before, number=number)
+        ran, rows, left, passes = _remedies(trial, threat, bounds, left, before, number=number)
         found.extend(rows)
         spent = [a + b for a, b in zip(spent, passes, strict=True)]
-        before.extend(identity(bound) for bound in bounds)
-        return [bound for bound, row in zip(bounds, rows, strict=True) if row["broken"]]
+        before.extend(identity(bound) for bound in ran)
+        return [bound for bound, row in zip(ran, rows, strict=True) if row["broken"]]
 
     about = trial.model, measured(trial), threat, trial.splits.classes
     effective = run(through_surrogates(*about), 1)
@@ -99,14 +108,27 @@ def _remedies(
     before: Sequence[object],
     *,
     number: int,
-) -> tuple[list[dict[str, Any]], list[bool], list[int]]:
-    """One attack after the other, each on what the ones before left standing."""
+) -> tuple[list[Bound], list[dict[str, Any]], list[bool], list[int]]:
+    """One attack after the other, each on what the ones before left standing.
+
+    Returns:
+        The attacks that ran; what each broke; who is left; the passes spent on each sample.
+    """
     left, spent = list(stands), [0] * len(stands)
     earlier = list(before)
     found: list[dict[str, Any]] = []
+    ran: list[Bound] = []
     for bound in bounds:
+        if not any(left):
+            break
         after = f"{_AFTER_PLAIN}, {len(earlier) - len(before)} remedies"
-        outcomes = run_on(trial, bound, threat, left, after=after, before=earlier)
+        try:
+            outcomes = run_on(trial, bound, threat, left, after=after, before=earlier)
+        except (ModelError, UnknownName) as problem:
+            name = part_text(bound.name, bound.changed)
+            trial.court.context.note(f"{trial.record.name}: without {name}: {problem.message}")
+            continue
+        ran.append(bound)
         earlier.append(identity(bound))
         fallen = [
             stays and one.state is State.BROKEN for stays, one in zip(left, outcomes, strict=True)
@@ -124,7 +146,7 @@ def _remedies(
         }
         found.append(row)
         trial.court.context.progress("remedy", {**trial.at, **row, "eps": threat.eps})
-    return found, left, spent
+    return ran, found, left, spent
 
 
 def against_control(
@@ -139,7 +161,7 @@ def against_control(
     if sum(broken) / total < MORE_THAN_CONTROL:
         return None
     passes = ceil(sum(spent) / count)
-    before = list(plain_attacks(threat.norm))
+    before = plain_identities(plain_attacks(threat.norm))
     outcomes = run_on(trial, control(passes), threat, stands, after=_AFTER_PLAIN, before=before)
     fell = [
         stays and one.state is State.BROKEN for stays, one in zip(stands, outcomes, strict=True)

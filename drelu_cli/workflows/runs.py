@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+from drelu_cli.attacks.augment import bind_attack
 from drelu_cli.core.digest import digest_of
 from drelu_cli.core.records import (
     OWN,
@@ -35,22 +36,34 @@ def full_runs(
 
     Independent runs only: what ran on survivors says nothing about the samples it left out.
     """
-    found: dict[str, tuple[int, list[Outcome]]] = {}
+    keys = run_keys(store, record, threat, seed, rows)
+    return {name: store.outcomes(key, rows) for name, key in keys.items()}
+
+
+def run_keys(
+    store: Store, record: ModelRecord, threat: ThreatModel, seed: int, rows: Sequence[int]
+) -> dict[str, str]:
+    """Keys of the runs that `full_runs` finds, by name."""
+    found: dict[str, tuple[int, str]] = {}
     for stored in store.evaluations(model_key=record.key):
         one = stored.evaluation
-        fits = (
-            one.threat == threat
-            and one.seed == seed
-            and one.engine == OWN
-            and not one.given
-            and not one.survivors_only
-            and one.weights_digest == record.weights_digest
-        )
-        newer = one.version >= found.get(one.attack, (0, []))[0]
-        if fits and newer and set(rows) <= store.stored_samples(stored.key):
-            found[one.attack] = (one.version, store.outcomes(stored.key, rows))
+        newer = one.version >= found.get(one.attack, (0, ""))[0]
+        fits = newer and _is_plain(one, record, threat, seed)
+        if fits and set(rows) <= store.stored_samples(stored.key):
+            found[one.attack] = (one.version, stored.key)
     order = plain_attacks(threat.norm)
     return {name: found[name][1] for name in order if name in found}
+
+
+def _is_plain(one: Evaluation, record: ModelRecord, threat: ThreatModel, seed: int) -> bool:
+    return (
+        one.threat == threat
+        and one.seed == seed
+        and one.engine == OWN
+        and not one.given
+        and not one.survivors_only
+        and one.weights_digest == record.weights_digest
+    )
 
 
 def standing(runs: Sequence[Sequence[Outcome]]) -> list[bool]:
@@ -114,7 +127,12 @@ def _clean(trial: Trial, threat: ThreatModel, rows: Sequence[int]) -> list[int]:
     return [known[row] for row in rows]
 
 
-def identity(evaluation_of: Bound) -> dict[str, object]:
+def identity(bound: Bound) -> dict[str, object]:
     """What of an attack decides which samples it leaves."""
-    version = int(getattr(evaluation_of.target, "version", 0))
-    return {"attack": dict(evaluation_of.identity), "version": version}
+    version = int(getattr(bound.target, "version", 0))
+    return {"attack": dict(bound.identity), "version": version}
+
+
+def plain_identities(names: Iterable[str]) -> list[object]:
+    """The same of plain attacks at their defaults."""
+    return [identity(bind_attack(name)) for name in names]

@@ -259,6 +259,7 @@ def _outside_record(
     reference: str, source: Any, name: str, outside: Outside, data: DataCache
 ) -> ModelRecord:
     model, splits, found = outside_model(reference, outside, data)
+    weights = weights_digest(model)  # before a forward pass, which some models let change them
     classes = check_input(model, splits.shape)
     if classes != splits.classes:
         raise ModelError(
@@ -266,7 +267,6 @@ def _outside_record(
             f"{splits.classes} classes",
             hint="is this the data set that the model was trained on? (--dataset)",
         )
-    weights = weights_digest(model)
     structure = architecture_digest(model)
     identity = {
         "record": "outside",

@@ -20,6 +20,7 @@ from drelu_cli.store.connect import Store
 # In the provenance of the runs that the court makes for itself: they count in the column
 # adaptive, and no table has cells for them.
 PURPOSE, COURT = "purpose", "court"
+BESIDE = "This threat stands beside the one examined; --norm l2 examines it"
 
 
 def court_runs(store: Store) -> frozenset[str]:
@@ -56,10 +57,17 @@ def stored_examination(
     return store.examination(examination_of(record, threat, seed, rows, NOT_EXAMINED).key)
 
 
-def verdict_document(examination: Examination | None) -> dict[str, Any]:
-    """The `verdict` of the JSON document; shares as fractions."""
+def verdict_document(examination: Examination | None, *, beside: bool = False) -> dict[str, Any]:
+    """The `verdict` of the JSON document; shares as fractions.
+
+    Args:
+        examination: what is stored, or None.
+        beside: the threat is a minimal-norm attack's own beside the one asked for: no court sits
+            on it, and a note says so.
+    """
     if examination is None:
-        return {"word": NOT_EXAMINED, "evidence": [], "remedy": [], "control": None, "notes": []}
+        notes = [BESIDE] if beside else []
+        return {"word": NOT_EXAMINED, "evidence": [], "remedy": [], "control": None, "notes": notes}
     return {
         "word": examination.word,
         "evidence": [_evidence(one) for one in examination.evidence],

@@ -113,7 +113,9 @@ def verify(
     findings = preflight(network, few, splits.classes, allow=OVERRIDES)
     judged = attackable(network, findings)
     checked = check(proof, judged, splits.test.images, splits.test.labels, device)
-    return VerifyReport(file, model, proof, checked, _warnings(proof, network, splits))
+    noticed = tuple(finding.detail for finding in findings)
+    warnings = (*_warnings(proof, network, splits), *noticed)
+    return VerifyReport(file, model, proof, checked, warnings)
 
 
 def _subject(

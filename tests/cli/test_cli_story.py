@@ -101,7 +101,7 @@ def test_attack_json(drelu, own_store):
     assert entry["samples"] == 40
     attack = entry["attacks"][0]
     assert set(attack) == {
-        "attack", "params", "robust_accuracy", "cumulative_robust_accuracy", "samples_run",
+        "attack", "params", "given", "robust_accuracy", "cumulative_robust_accuracy", "samples_run",
         "ci95", "median_distance", "forwards_per_sample", "backwards_per_sample", "seconds",
         "reused", "cascade",
     }  # fmt: skip

@@ -65,7 +65,7 @@ def test_a_tampered_file_fails(drelu, saved, tmp_path):
     ("words", "message"),
     [
         (("missing.npz", NET), "there is no file missing.npz"),
-        (("other.npz", NET), "cannot be read as an .npz file without pickles"),
+        (("other.npz", NET), "is no file of adversarial points"),
         (("points.npz", "no-such-net"), "no-such-net"),
         (("points.npz", NET, "--mean", "0.1"), "--mean and --std go together"),
         (("points.npz", NET, "--model", "dense"), "only for models from outside"),

@@ -204,7 +204,7 @@ def flipped(path):
         (lambda path: path.mkdir(), "there is no file"),
         (lambda path: path.write_bytes(b""), "cannot be read"),
         (lambda path: path.write_text("not an archive"), "cannot be read"),
-        (lambda path: np.save(path.open("wb"), np.zeros(3)), "one array"),
+        (lambda path: np.save(path.open("wb"), np.zeros(3)), "no zip archive"),
         (lambda path: archive(path, "a.txt", "text"), "it has no x_adv"),
         (pickled, "cannot be read as an .npz file without pickles"),
         (truncated, "cannot be read"),

@@ -13,6 +13,7 @@ from drelu_cli.core.records import (
 )
 from drelu_cli.evaluation.verdict import (
     contest,
+    deciding,
     mechanism_flags,
     strongest_plain,
     too_weak,
@@ -61,6 +62,18 @@ def test_only_flags_on_the_strongest_plain_attack_count():
     assert not mechanism_flags([lowered], "apgd_dlr")
 
 
+def test_square_hides_no_flag_of_a_gradient_attack_that_it_does_not_beat():
+    own = {"apgd_ce": 0.46, "apgd_t": 0.45, "square": 0.44}
+    on_t = Evidence("zero_gradient", "dlr", 0.9, 0.1, True, mechanism=True, attacks=("apgd_t",))
+    assert verdict([on_t], own, won(300, 0), done=True) == MASKED
+    on_ce = Evidence("loss_scale", "ce", 0.4, 0.02, True, mechanism=True, attacks=("apgd_ce",))
+    assert verdict([on_ce], own, won(300, 0), done=True) == NO_FAILURE
+    # Where Square is significantly stronger, that is the flag, and it is about Square.
+    beats = Evidence("blackbox", "p", 0.3, 0.02, True, mechanism=True, attacks=("square", "apgd_t"))
+    assert deciding([beats, on_t], own) == ("square",)
+    assert verdict([beats], own, won(300, 0), done=True) == MASKED
+
+
 def test_of_equally_strong_attacks_the_later_in_suite_order_counts():
     assert strongest_plain({"pgd": 0.4, "apgd_ce": 0.4}) == "apgd_ce"
     assert strongest_plain({"pgd": 0.3, "apgd_ce": 0.4}) == "pgd"
@@ -71,6 +84,8 @@ def test_a_large_drop_without_a_flag_is_a_weak_evaluation():
     assert too_weak([], OWN, 50, 1000)
     assert not too_weak([], OWN, 49, 1000)
     assert not too_weak([FLAG], OWN, 500, 1000)
+    weaker = Evidence("loss_scale", "ce", 0.4, 0.02, True, mechanism=True, attacks=("pgd",))
+    assert not too_weak([weaker], OWN, 500, 1000)  # something does hide gradients
 
 
 def test_seeds_are_never_averaged():

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import pytest
 
+from drelu_cli.core.errors import ModelError
 from drelu_cli.core.records import MASKED, NO_FAILURE, NOT_EXAMINED, State, ThreatModel
 from drelu_cli.store.connect import open_store
 from drelu_cli.workflows import court, rounds, runs
@@ -196,9 +198,8 @@ def test_rounds_end_when_one_changes_nothing(examined):
     _, report = examined
     remedy = linf(report, CAPPED)["verdict"]["remedy"]
     last = max(one["round"] for one in remedy)
-    assert sum(one["broken"] for one in remedy if one["round"] == last) == 0 or (
-        last == rounds.MAX_ROUNDS
-    )
+    changed = sum(one["broken"] for one in remedy if one["round"] == last)
+    assert not changed or last == rounds.MAX_ROUNDS or remedy[-1]["robust_accuracy"] == 0
     for number in range(2, last + 1):
         before = {(one["attack"], one["params"].get("backward")) for one in remedy
                   if one["round"] == number - 1 and one["broken"]}  # fmt: skip
@@ -214,3 +215,127 @@ def test_shortened_attacks_examine_nothing(context):
     entry = linf(attack([TWIN], wanted=short, context=watched), TWIN)
     assert entry["verdict"]["word"] == NOT_EXAMINED
     assert any("default options" in fields["text"] for kind, fields in told if kind == "note")
+
+
+def test_what_the_court_ran_is_the_user_s_once_he_asks_for_it(examined, tmp_path):
+    store = shutil.copytree(examined[0].store, tmp_path / "runs")
+    context = Context(store=store, device="cpu")
+    assert not any(row["eps"] == 0.5 for row in compare(context=context).document["rows"])
+    again = Wanted(None, ("pgd",), "linf", (0.5,), samples=SAMPLES)
+    assert attack([CAPPED], wanted=again, context=context).run == 0
+    assert any(row["eps"] == 0.5 for row in compare(context=context).document["rows"])
+
+
+def test_a_complete_examination_is_not_overwritten_by_a_cheap_one(examined, tmp_path):
+    store = shutil.copytree(examined[0].store, tmp_path / "runs")
+    with open_store(store) as opened:
+        (whole,) = [one for one in opened.examinations() if one.complete]
+        opened.add_examination(replace(whole, word=NOT_EXAMINED, complete=False))
+        assert opened.examination(whole.key) == whole
+        opened.add_examination(replace(whole, word=NO_FAILURE))
+        assert opened.examination(whole.key).word == NO_FAILURE
+
+
+def test_new_runs_or_checks_ask_for_a_new_look(examined, tmp_path):
+    store = shutil.copytree(examined[0].store, tmp_path / "runs")
+    context = Context(store=store, device="cpu")
+    with open_store(store) as opened:
+        (whole,) = [one for one in opened.examinations() if one.complete]
+        opened.add_examination(replace(whole, word=NO_FAILURE, basis="of an older check"))
+    assert linf(attack([CAPPED], wanted=ADAPTIVE, context=context), CAPPED)["verdict"]["word"] == (
+        MASKED
+    )
+
+
+def test_a_later_small_call_does_not_lose_the_first_remedy(context):
+    first = linf(attack([CAPPED], wanted=PLAIN, context=context), CAPPED)["verdict"]["remedy"]
+    assert first
+    small = Wanted(None, ("fgsm",), "linf", None, samples=SAMPLES)
+    later = linf(attack([CAPPED], wanted=small, context=context), CAPPED)["verdict"]["remedy"]
+    assert later
+
+
+def test_columns_are_of_the_weights_that_are_registered(context):
+    wanted = Wanted("whitebox", (), "linf", None, samples=20, remedy=False)
+    before = linf(attack([TWIN], wanted=wanted, context=context), TWIN)
+    with open_store(context.store) as store:
+        record = store.find_model(TWIN)
+        store.add_model(replace(record, weights_digest="0" * 64))
+        rows = store.sample_order(record.dataset_digest)[:20]
+        threat = ThreatModel("linf", 0.2)
+        assert before["columns"]["claimed"] is not None
+        assert runs.full_runs(store, store.find_model(TWIN), threat, 0, rows) == {}
+
+
+def test_a_random_model_is_examined_through_its_average(context, tmp_path, monkeypatch):
+    (tmp_path / "noisy.py").write_text(NOISY)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    wanted = Wanted(None, ("pgd:steps=3", "fgsm"), "linf", None, samples=40, allow=("random",))
+    entry = attack(["noisy:net"], wanted=wanted, context=context).entries[0]
+    checks = {one["check"] for one in entry["verdict"]["evidence"]}
+    assert "zero_gradient" in checks
+    assert "saturation" not in checks
+    with pytest.raises(ModelError, match="stays random"):
+        attack(["noisy:stubborn"], wanted=wanted, context=context)
+
+
+def test_a_model_that_cannot_be_copied_is_attacked_all_the_same(context, tmp_path, monkeypatch):
+    (tmp_path / "locked.py").write_text(LOCKED)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    told = []
+    watched = Context(store=context.store, device="cpu", progress=lambda k, f: told.append((k, f)))
+    wanted = Wanted(None, ("pgd", "apgd_ce"), "linf", None, samples=40)
+    assert attack(["locked:net"], wanted=wanted, context=watched).entries
+    assert any("cannot be copied" in fields["text"] for kind, fields in told if kind == "note")
+
+
+NOISY = """
+import torch
+from torch import nn
+
+
+class Noise(nn.Module):
+    own = None
+
+    def forward(self, x):
+        if self.own is None:
+            return x + 0.1 * torch.randn_like(x)
+        return x + 0.1 * torch.randn(x.shape, generator=self.own)
+
+
+def net(own=None):
+    linear = nn.Linear(64, 10)
+    with torch.no_grad():
+        linear.weight.copy_(torch.linspace(-1, 1, 640).view(10, 64))
+        linear.bias.copy_(torch.arange(10.0) * 100)  # one class, right for a tenth of the images
+    noise = Noise()
+    noise.own = own
+    return nn.Sequential(nn.Flatten(), noise, nn.ReLU(), linear).eval()
+
+
+def stubborn():
+    return net(torch.Generator().manual_seed(0))
+"""
+LOCKED = """
+import threading
+
+import torch
+from torch import nn
+
+
+class Rounding(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lock = threading.Lock()
+
+    def forward(self, x):
+        return torch.round(x * 2) / 2
+
+
+def net():
+    linear = nn.Linear(64, 10)
+    with torch.no_grad():
+        linear.weight.copy_(torch.sin(torch.arange(640.0)).view(10, 64))
+        linear.bias.copy_(torch.arange(10.0) * 100)
+    return nn.Sequential(nn.Flatten(), Rounding(), linear).eval()
+"""

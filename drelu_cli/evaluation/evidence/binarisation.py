@@ -10,11 +10,13 @@ from torch import Tensor, nn
 from drelu_cli.attacks.augment import bind_attack
 from drelu_cli.attacks.geometry import random_in_ball, random_on_sphere
 from drelu_cli.core.records import Evidence, State, ThreatModel
+from drelu_cli.evaluation.averaging import Averaged
 from drelu_cli.evaluation.evidence.contract import Case, check
 from drelu_cli.evaluation.suite import Samples, run_attack
 from drelu_cli.runtime.streams import Stream
 
 _SAMPLES = 16
+_FEWEST = 5  # problems; fewer say nothing
 _INNER = 399  # points of the inner class; one point of the outer class (paper: 999 and 1)
 # Inner points lie within this share of the radius, so that the classes can be told apart.
 _INNER_SHARE = 0.95
@@ -30,10 +32,10 @@ def binarisation(case: Case) -> Sequence[Evidence]:
     For each sample the last dense layer is replaced by a readout that tells one random point on
     the sphere from many points inside: an adversarial point exists, and an attack that does not
     find one fails on this network. Samples whose points the features cannot tell apart are left
-    out; nets without a last dense layer, too.
+    out; nets without a last dense layer and random models, too.
     """
-    head = _head(case.model, case.classes)
-    if head is None:
+    head = _head(case.model, case)
+    if head is None or isinstance(case.model, Averaged):
         return ()
     solved, built, lucky = 0, 0, 0.0
     for place in range(min(_SAMPLES, len(case.samples))):
@@ -45,7 +47,7 @@ def binarisation(case: Case) -> Sequence[Evidence]:
         built += 1
         lucky += share
         solved += _solved(problem, sample, case.threat, case.seed)
-    if not built:
+    if built < _FEWEST:
         return ()
     value = solved / built
     detail = (
@@ -81,14 +83,22 @@ def features(model: nn.Module, head: nn.Linear, x: Tensor) -> Tensor:
     return seen[-1]
 
 
-def _head(model: nn.Module, classes: int) -> nn.Linear | None:
-    """The last dense layer with one output per class that sees flat features."""
+def _head(model: nn.Module, case: Case) -> nn.Linear | None:
+    """The last dense layer with one output per class that a forward pass goes through."""
+    ran: list[nn.Linear] = []
     fitting = [
         module
         for module in model.modules()
-        if isinstance(module, nn.Linear) and module.out_features == classes
+        if isinstance(module, nn.Linear) and module.out_features == case.classes
     ]
-    return fitting[-1] if fitting else None
+    hooks = [one.register_forward_hook(lambda module, _, __: ran.append(module)) for one in fitting]
+    try:
+        with torch.no_grad():
+            model(case.samples.x[:1])
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return ran[-1] if ran else None
 
 
 def _readout(case: Case, head: nn.Linear, sample: Samples) -> tuple[nn.Module, float] | None:

@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol, TypeVar, cast
 
 from torch import nn
 
-from drelu_cli.core.records import Evidence, Outcome, State, ThreatModel
+from drelu_cli.core.records import Evidence, Norm, Outcome, State, ThreatModel
 from drelu_cli.evaluation.suite import Samples
 
 CE_ATTACKS = ("fgsm", "pgd", "apgd_ce")
@@ -31,12 +31,14 @@ class Need:
         eps: radius; None takes the case's.
         on: `all` samples of the list, or those left `standing` by the plain attacks.
         capped_only: only where the model has a twin with m = infinity.
+        norm: only under this norm; None: under any.
     """
 
     attack: str
     eps: float | None = None
     on: Literal["all", "standing"] = "all"
     capped_only: bool = False
+    norm: Norm | None = None
 
 
 @dataclass(frozen=True)

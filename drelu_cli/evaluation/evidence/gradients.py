@@ -102,10 +102,10 @@ def in_float64(model: nn.Module, x: Tensor) -> nn.Module | None:
         x: (n, ...) an input it takes.
     """
     try:
-        exact = copy.deepcopy(model).double()
+        exact = copy.deepcopy(model).double().eval()
         with torch.no_grad():
             fits = exact(x.double()).dtype == torch.float64
-    except (RuntimeError, TypeError, ValueError):
+    except (RuntimeError, TypeError, ValueError, AttributeError):
         return None
     return exact if fits else None
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from drelu_cli.activations.saturation import saturation
 from drelu_cli.core.records import Evidence
+from drelu_cli.evaluation.averaging import Averaged
 from drelu_cli.evaluation.evidence.contract import Case, check
 
 _SAMPLES = 256
@@ -15,7 +16,9 @@ SATURATED = 0.95
 
 @check(version=1, cheap=True)
 def saturation_of_layers(case: Case) -> Sequence[Evidence]:
-    """Per layer the share of units at one of the ends, on clean inputs."""
+    """Per layer the share of units at one of the ends, on clean inputs; not of random models."""
+    if isinstance(case.model, Averaged):
+        return []
     return [
         Evidence(
             "saturation",

@@ -10,8 +10,8 @@ from drelu_cli.core.records import Evidence
 from drelu_cli.evaluation.evidence.contract import Case, Need, check
 
 # At 0.5 every image can become the same grey one; at 1.0 any image.
-HALF = Need("pgd", eps=0.5)
-WHOLE = Need("pgd", eps=1.0)
+HALF = Need("pgd", eps=0.5, norm="linf")
+WHOLE = Need("pgd", eps=1.0, norm="linf")
 
 
 @check(version=1, needs=(HALF, WHOLE))
