@@ -1,7 +1,7 @@
 """The masking court on nets whose answers matter: masked ones, honest ones, unknown maskers.
 
     python benchmarks/court_study.py --data-dir DATA [--work runs/court] [--only GROUP ...]
-        [--samples 1000] [--page docs/benchmarks/court.md]
+        [--net NAME] [--samples 1000] [--page docs/benchmarks/court.md]
 
 Groups: masked, cnn, honest, oracles, others, ablation. Trainings, outcomes and examinations are
 kept in WORK/runs: the study can be killed and done in parts. The page is written from what is
@@ -135,7 +135,8 @@ def _group(
     elif group == "others":
         yield from _others(options, context)
     else:
-        for name, recipe in trained()[group].items():
+        chosen = {name: recipe for name, recipe in trained()[group].items() if options.net in name}
+        for name, recipe in chosen.items():
             report = train(options=recipe, context=context)
             _note_checkpoint(options.work, name, report.checkpoint)
             run = _alone if group == "ablation" else _adaptive
@@ -230,6 +231,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--work", type=Path, default=Path("runs/court"))
     parser.add_argument("--oracles", type=Path, default=Path("../shared/oracles"))
     parser.add_argument("--only", nargs="*", choices=GROUPS)
+    parser.add_argument("--net", default="", help="only nets whose name holds this")
     parser.add_argument("--samples", type=int, default=1000)
     parser.add_argument("--page", type=Path, default=Path("docs/benchmarks/court.md"))
     return parser.parse_args()
