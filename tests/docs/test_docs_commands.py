@@ -103,9 +103,27 @@ STORY = (
     "drelu train --activation relu",
     "drelu attack --suite whitebox",
     "drelu attack --suite blackbox",
+    "drelu attack --suite adaptive",
     "drelu compare --out table.md",
     "drelu stats",
 )
+
+
+# How the paragraph of a verdict ends: terminals and pages wrap it at different widths.
+_ENDS = re.compile(r"(examines it|p = [^)]*\)|has not run\)|for a remedy|left standing)\.$")
+
+
+def unwrapped(lines):
+    """Lines with every verdict's paragraph on one of them."""
+    joined, open_ = [], False
+    for line in lines:
+        if open_:
+            joined[-1] = f"{joined[-1]} {line.strip()}"
+        else:
+            joined.append(line)
+        begins = line.startswith("verdict:")
+        open_ = (open_ or begins) and not _ENDS.search(joined[-1])
+    return joined
 
 
 def layout(lines):
@@ -113,7 +131,7 @@ def layout(lines):
     without_keys = [re.sub(r"key [0-9a-f]+", "key #", line) for line in lines]
     without_numbers = [re.sub(r"[\d.]*\d", "#", line) for line in without_keys]
     collapsed = [" ".join(line.replace("─", "").split()) for line in without_numbers]
-    return [line for line in collapsed if line]
+    return unwrapped([line for line in collapsed if line])
 
 
 @pytest.mark.slow
