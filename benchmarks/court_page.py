@@ -166,8 +166,10 @@ def _plot(rows: Sequence[Entry], stem: Path) -> str:
     axes.set(xscale="log", xlabel="lambda", ylabel="%", ylim=(0, 100))
     caps = axes.twinx()
     caps.plot(lambdas, [one["summary"]["cap_mean"] for one in rows], ":", color="grey", marker="x")
-    caps.set(ylabel="mean cap (dotted)", yscale="log")
-    axes.legend(loc="center left", fontsize=8)
+    caps.set(ylabel="mean cap (dotted)", ylim=(0, None))
+    figure.legend(
+        *axes.get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8
+    )
     axes.set_title("D-ReLU, dense, MNIST, Linf 0.1")
     figure.savefig(stem.with_suffix(".png"), dpi=130)
     pyplot.close(figure)
@@ -197,12 +199,13 @@ Written by
 $ python benchmarks/court_study.py --data-dir DATA --page docs/benchmarks/court.md
 ```
 
-which trains the nets, runs `--suite adaptive` on each and writes down what it found. Accuracies in
-percent, on the first n images of the fixed order; Linf 0.1 (cnn_a: 0.3). "flags of a mechanism"
-are all that were raised, whichever attack they speak about; the verdict counts those about the
-strongest plain attack. "remedy broke" are images that every plain attack had left standing;
-"control broke" is said where the remedy broke 5 points or more, which a verdict of `masked` needs.
-Seconds are those of the attacks, on a machine that did other work, too.
+which trains the nets, runs `--suite adaptive` on each and writes down what it found; here in parts,
+with `--only`, `--net` and smaller `--samples` where the column n says so. Accuracies in percent,
+on the first n images of the fixed order; Linf 0.1 (cnn_a: 0.3). "flags of a mechanism" are all
+that were raised, whichever attack they speak about; the verdict counts those about the strongest
+plain attack. "remedy broke" are images that every plain attack had left standing; "control broke"
+is said where the remedy broke 5 points or more, which a verdict of `masked` needs. Seconds are
+those of the attacks, on a machine that did other work, too.
 
 {machine}, one thread, {versions}, drelu {drelu}."""
 
