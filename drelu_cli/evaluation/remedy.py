@@ -104,7 +104,7 @@ def _slopes(model: nn.Module, x: Tensor) -> list[str]:
     """Every surrogate of `model`: declared ones, and `generic` wherever something is flat.
 
     `leaky`, which ReLU declares, is left out beside the slopes of a cap: in the other layers alone
-    it breaks nothing (docs/benchmarks/court.md), and `generic` leaks in all of them.
+    it does not get past a flat cap, and `generic` leaks in all of them.
     """
     if isinstance(model, Averaged):
         return []  # draws run vectorised: what is inside cannot be looked at
