@@ -26,6 +26,7 @@ from drelu_cli.workflows.certificates import violations
 from drelu_cli.workflows.context import Context
 from drelu_cli.workflows.files import check_folder, write_atomically
 from drelu_cli.workflows.selection import ADAPTIVE, Selected, check_rule, select_lambda
+from drelu_cli.workflows.verdicts import examined_elsewhere
 
 Format = Literal["md", "tex", "csv", "html"]
 
@@ -94,6 +95,7 @@ def compare(
         labels = labels_of(records)
         cells = cells_of(frame, labels)
         notes += survivors_note(frame)
+        notes += examined_elsewhere(store, records, frame)
         columns, per_model = column_rows(store, frame, labels)
         selected = select_lambda(
             records, labels, _adaptive(per_model) if select == ADAPTIVE else None

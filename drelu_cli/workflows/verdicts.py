@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import pandas as pd
+
 from drelu_cli.core.digest import digest_of
 from drelu_cli.core.records import (
     NOT_EXAMINED,
@@ -55,6 +57,33 @@ def stored_examination(
 ) -> Examination | None:
     """What the court found for exactly this list of samples, or None."""
     return store.examination(examination_of(record, threat, seed, rows, NOT_EXAMINED).key)
+
+
+def examined_elsewhere(
+    store: Store, records: Sequence[ModelRecord], frame: pd.DataFrame
+) -> list[str]:
+    """A note on verdicts that a comparison does not show, since they rest on other lists.
+
+    Args:
+        store: where examinations are.
+        records: models of the comparison.
+        frame: its accuracies, with `model_key` and `n_samples`.
+    """
+    sizes = frame.groupby("model_key")["n_samples"].max()
+    names: dict[int, list[str]] = {}
+    for record in records:
+        counts = {
+            one.count
+            for one in store.examinations(model_key=record.key)
+            if one.complete and one.weights_digest == record.weights_digest
+        }
+        if counts and int(sizes[record.key]) not in counts:
+            names.setdefault(max(counts), []).append(record.name)
+    return [
+        f"examined on {count} samples, not on these: {', '.join(found)}; --samples {count} shows "
+        "the verdicts"
+        for count, found in sorted(names.items())
+    ]
 
 
 def verdict_document(examination: Examination | None, *, beside: bool = False) -> dict[str, Any]:

@@ -236,6 +236,14 @@ def test_a_complete_examination_is_not_overwritten_by_a_cheap_one(examined, tmp_
         assert opened.examination(whole.key).word == NO_FAILURE
 
 
+def test_a_table_on_fewer_images_says_where_the_verdicts_are(examined, tmp_path):
+    store = shutil.copytree(examined[0].store, tmp_path / "runs")
+    context = Context(store=store, device="cpu")
+    notes = compare(samples=20, context=context).notes
+    assert any(f"examined on {SAMPLES} samples, not on these: {CAPPED}" in one for one in notes)
+    assert not any("examined on" in one for one in compare(context=context).notes)
+
+
 def test_new_runs_or_checks_ask_for_a_new_look(examined, tmp_path):
     store = shutil.copytree(examined[0].store, tmp_path / "runs")
     context = Context(store=store, device="cpu")
