@@ -74,6 +74,8 @@ def write(results: Path, page: Path) -> None:
         rows = [entry for (of, _), entry in latest.items() if of == group]
         if rows:
             parts += [f"## {title}", _table(rows), *_paragraphs(rows)]
+    judged = [entry for (of, _), entry in latest.items() if of != "ablation"]
+    parts += ["## What the checks measured", _VALUES, _values(judged)]
     rows = [entry for (of, _), entry in latest.items() if of == "ablation"]
     if rows:
         parts += ["## Which remedy does the work", _ABLATION, _ablation(rows)]
@@ -124,6 +126,32 @@ def _paragraphs(rows: Sequence[Entry]) -> list[str]:
         ]
     ]
     return ["\n".join(said)] if said else []
+
+
+def _values(rows: Sequence[Entry]) -> str:
+    """The value of every check on every net: what stands behind the thresholds."""
+    names = {
+        "zero gradient, DLR, clean": ("zero_gradient: dlr at the clean input", 100.0),
+        "Square beyond gradients": ("blackbox: ", 100.0),
+        "ties": ("ties: ", 100.0),
+        "rescaled": ("loss_scale: apgd_ce on rescaled logits against apgd_ce", 100.0),
+        "uncapped": ("transfer: points of the same weights without caps", 100.0),
+        "twin": ("transfer: points of the undefended twin", 100.0),
+        "effort": ("effort: ", 100.0),
+        "draws": ("random_draws: ", 100.0),
+        "eps 0.5": ("large_radius: pgd at eps 0.5", 100.0),
+        "loss noise": ("loss_noise: ", 1.0),
+        "binarisation": ("binarisation: ", 100.0),
+    }
+    lines = [_row(["net", *names]), _row(["---", *["---:"] * len(names)])]
+    for one in rows:
+        cells = []
+        for start, factor in names.values():
+            found = [value for name, value in one["values"].items() if name.startswith(start)]
+            known = [value for value in found if value is not None]
+            cells.append(f"{factor * known[0]:.1f}" if known else "-")
+        lines.append(_row([one["name"], *cells]))
+    return "\n".join(lines)
 
 
 def _ablation(rows: Sequence[Entry]) -> str:
@@ -208,6 +236,10 @@ is said where the remedy broke 5 points or more, which a verdict of `masked` nee
 those of the attacks, on a machine that did other work, too.
 
 {machine}, one thread, {versions}, drelu {drelu}."""
+
+_VALUES = """In points or percent, the loss noise as a ratio; thresholds and meaning are in
+[the masking court](../court.md). `-`: the check does not apply, or its problems could not be
+built."""
 
 _ABLATION = """Every attack here ran alone, on all images; `apgd_restarts` is the control, plain
 gradients with restarts for 1,000 passes an image. The last rows are the columns, the worst case

@@ -23,7 +23,8 @@ from drelu_cli.evaluation.evidence.contract import (
 from drelu_cli.evaluation.suite import Samples, run_attack
 from drelu_cli.runtime.streams import Stream
 
-# Share of samples from which a flag is raised; docs/court.md has what honest and masked nets show.
+# Share of samples from which a flag is raised; docs/benchmarks/court.md has what honest and
+# masked nets show.
 ZERO_SHARE = 0.1
 _CLEAN_SAMPLES = 1000
 # The final point is found again by repeating the attack: few samples tell a share near 0 from

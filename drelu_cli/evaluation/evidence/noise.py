@@ -13,7 +13,7 @@ from drelu_cli.runtime.streams import Stream
 
 _SAMPLES = 64
 _PLACES = 21  # odd: the input itself is one of them
-# A loss that rises and falls once has 2; honest nets stay below (docs/court.md).
+# A loss that rises and falls once has 2; honest nets stay below (docs/benchmarks/court.md).
 ROUGH = 2.0
 
 

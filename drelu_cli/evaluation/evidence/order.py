@@ -17,7 +17,7 @@ from drelu_cli.stats.outcomes import McNemar, mcnemar
 # science: an honest, provably robust net loses 1 point to Square, too.
 STRONGER = 0.02
 LEVEL = 0.01  # of the exact McNemar test
-# Accepting ties changes honest nets by less than a point (docs/court.md).
+# Accepting ties changes honest nets far less (docs/benchmarks/court.md).
 TIES = 0.05
 EFFORT = 0.005
 
