@@ -50,7 +50,11 @@ def ball(x: Tensor, eps: float) -> Box:
     Raises:
         BadValue: pixels outside [0, 1], or a radius that is negative or not finite.
     """
-    x = x.double()
+    return ball_like(x.double(), eps)
+
+
+def ball_like(x: Tensor, eps: float) -> Box:
+    """The same in the dtype of `x`, for what is not to be proven."""
     if not 0.0 <= eps < float("inf"):
         raise BadValue(f"eps {eps:g} is no radius", hint="finite and >= 0")
     if not bool(((x >= 0) & (x <= 1)).all()):

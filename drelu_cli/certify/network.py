@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from drelu_cli.activations.capped import DReLU, SReLU
 from drelu_cli.activations.contract import Activation
 from drelu_cli.activations.plain import Hardtanh, ReLU
+from drelu_cli.certify.chain import leaves
 from drelu_cli.certify.layers import Convolution, Dense, Flatten, Layer, Scale
 from drelu_cli.certify.pooling import MaxPooling
 from drelu_cli.certify.relaxations import Bounded, Clamp
@@ -42,7 +43,7 @@ def layers_of(model: nn.Module, x: Tensor) -> list[Layer]:
     container or hook does is checked by comparing chain and model at a few points.
 
     Args:
-        model: nested `nn.Sequential`s of supported layers; any dtype.
+        model: nested `nn.Sequential`s, or a straight traced graph, of supported layers; any dtype.
         x: (N, ...) float, N >= 1: points of the model's input space.
 
     Raises:
@@ -57,7 +58,7 @@ def layers_of(model: nn.Module, x: Tensor) -> list[Layer]:
         logits = model(x[:_CHECKED].to(like)).to(x)
     layers: list[Layer] = []
     point = x[:_CHECKED]
-    for name, module in _leaves(model, "model"):
+    for name, module in leaves(model, "model"):
         layer = _layer(name, module, point)
         if layer is None:
             continue
@@ -65,16 +66,6 @@ def layers_of(model: nn.Module, x: Tensor) -> list[Layer]:
         point = layer.forward(point)
     _require_same(point.detach(), logits, torch.finfo(like.dtype).eps)
     return _merged(layers)
-
-
-def _leaves(module: nn.Module, name: str) -> Iterator[tuple[str, nn.Module]]:
-    if not isinstance(module, nn.Sequential):
-        yield name, module
-        return
-    # Not `named_children`, which hides repeats.
-    for child_name, child in module._modules.items():  # noqa: SLF001
-        if child is not None:
-            yield from _leaves(child, f"{name}.{child_name}")
 
 
 def _layer(name: str, module: nn.Module, point: Tensor) -> Layer | None:

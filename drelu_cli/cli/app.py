@@ -15,6 +15,7 @@ from drelu_cli.cli.export import export
 from drelu_cli.cli.gc import gc
 from drelu_cli.cli.list import list_
 from drelu_cli.cli.options import help_of
+from drelu_cli.cli.plot import plot
 from drelu_cli.cli.recipe import recipe_app
 from drelu_cli.cli.stats import stats
 from drelu_cli.cli.sweep import sweep
@@ -56,6 +57,7 @@ app.command(help=help_of(train))(train)
 app.command(cls=AttackCommand, help=help_of(attack))(attack)
 app.command(help=help_of(verify))(verify)
 app.command(help=help_of(compare))(compare)
+app.command(help=help_of(plot))(plot)
 app.command(help=help_of(stats))(stats)
 app.command(help=help_of(audit))(audit)
 app.command(help=help_of(sweep))(sweep)

@@ -13,14 +13,20 @@ from typer.core import TyperCommand
 from drelu_cli.cli.console import Output
 from drelu_cli.cli.options import (
     DEFAULT_STORE,
+    ActivationOption,
+    ArchitectureOption,
     DataDirOption,
     DeviceOption,
     JsonOption,
+    MeanOption,
+    PlacementOption,
+    StdOption,
     StoreOption,
+    outside_of,
 )
 from drelu_cli.cli.progress import Progress
 from drelu_cli.core.errors import BadValue
-from drelu_cli.core.quantities import parse_eps_list, parse_fraction
+from drelu_cli.core.quantities import parse_eps_list
 from drelu_cli.core.records import OWN
 
 _DEFAULT_SAMPLES = 1000
@@ -130,19 +136,14 @@ def attack(
         typer.Option(help="The first N of the fixed test order (default 1000).", min=1),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the attacks.", min=0)] = 0,
-    model: Annotated[
-        str | None,
-        typer.Option("--model", help="Architecture of a weights file, or package.module:factory."),
-    ] = None,
-    activation: Annotated[str, typer.Option(help="Activation of that architecture.")] = "relu",
-    placement: Annotated[str, typer.Option(help="Its placement: head, stem or all.")] = "head",
+    model: ArchitectureOption = None,
+    activation: ActivationOption = "relu",
+    placement: PlacementOption = "head",
     dataset: Annotated[
         str | None, typer.Option(help="Data set for models from outside (default digits).")
     ] = None,
-    mean: Annotated[
-        str | None, typer.Option(help="Per channel, 0.49,0.48,0.45; with --std.")
-    ] = None,
-    std: Annotated[str | None, typer.Option(help="Per channel; with --mean.")] = None,
+    mean: MeanOption = None,
+    std: StdOption = None,
     label: Annotated[
         str | None, typer.Option(help="Name in tables of a model from outside.")
     ] = None,
@@ -185,12 +186,9 @@ def attack(
     from drelu_cli.workflows.attack import attack as run
     from drelu_cli.workflows.context import Context
     from drelu_cli.workflows.plan import Wanted
-    from drelu_cli.workflows.subjects import Outside
 
     if norm not in ("linf", "l2"):
         raise BadValue(f"unknown norm '{norm}'", hint="known: linf, l2")
-    if (mean is None) != (std is None):
-        raise BadValue("--mean and --std go together", hint="--mean 0.1307 --std 0.3081")
     output = Output("attack", json=json)
     wanted = Wanted(
         suite=suite or (None if attack_ else DEFAULT_SUITE),
@@ -208,14 +206,13 @@ def attack(
         remedy=remedy,
     )
     words = fatal_words(_names(fail_on))
-    outside = Outside(
+    outside = outside_of(
+        dataset,
+        mean,
+        std,
         architecture=model,
         activation=activation,
         placement=placement,
-        dataset="npz" if dataset and dataset.endswith(".npz") else dataset,
-        data_path=dataset if dataset and dataset.endswith(".npz") else None,
-        mean=_channels(mean, "mean"),
-        std=_channels(std, "std"),
         label=label,
     )
     with Progress(output) as progress:
@@ -252,9 +249,3 @@ def _names(given: Sequence[str] | None) -> tuple[str, ...]:
 
 def _curve(text: str) -> tuple[float, ...]:
     return () if text == _DEFAULT_GRID else parse_eps_list(text, option="--curve")
-
-
-def _channels(text: str | None, what: str) -> tuple[float, ...] | None:
-    if text is None:
-        return None
-    return tuple(parse_fraction(part, what=what) for part in text.split(","))

@@ -8,7 +8,14 @@ from typing import Annotated
 import typer
 
 from drelu_cli.cli.console import Output
-from drelu_cli.cli.options import DEFAULT_STORE, JsonOption, StoreOption, parse_where
+from drelu_cli.cli.options import (
+    DEFAULT_STORE,
+    DataDirOption,
+    DeviceOption,
+    JsonOption,
+    StoreOption,
+    parse_where,
+)
 
 
 def compare(
@@ -30,7 +37,13 @@ def compare(
         str, typer.Option(help="How lambda is chosen: validation or adaptive.")
     ] = "validation",
     attack_seed: Annotated[int, typer.Option(help="Results of this attack seed.", min=0)] = 0,
+    sensitivity: Annotated[
+        bool,
+        typer.Option("--sensitivity", help="How wide each model's reachable outputs are."),
+    ] = False,
     store: StoreOption = DEFAULT_STORE,
+    data_dir: DataDirOption = None,
+    device: DeviceOption = "auto",
     json: JsonOption = False,
 ) -> None:
     """Compare everything stored: ranks in parentheses, best in bold.
@@ -38,6 +51,7 @@ def compare(
     Examples:
       drelu compare --out table.md
       drelu compare --where dataset=mnist --against published:table1 --out table1.tex
+      drelu compare --sensitivity
     """
     from drelu_cli.report.certificates import violation_lines
     from drelu_cli.report.terminal import to_rich
@@ -52,7 +66,8 @@ def compare(
         against=against,
         select=select,
         attack_seed=attack_seed,
-        context=Context(store=store),
+        sensitivity=sensitivity,
+        context=Context(store=store, data_dir=data_dir, device=device),
     )
     output.human(to_rich(report.table), *report.notes)
     if report.written is not None:

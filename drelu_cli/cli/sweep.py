@@ -43,8 +43,9 @@ def sweep(
       drelu sweep
       drelu sweep table1 --dry-run
       drelu sweep table1 --seed 0 --set data.train_samples=5000
+      drelu sweep table2 --set "model.name=['dense','shallow_cnn']" --samples 200
     """
-    from drelu_cli.report.plan import plan_table
+    from drelu_cli.report.plan import estimate_lines, plan_table
     from drelu_cli.report.terminal import to_rich
     from drelu_cli.workflows.compare import compare
     from drelu_cli.workflows.context import Context
@@ -75,6 +76,8 @@ def sweep(
         )
         output.human(to_rich(table.table), *table.notes)
     output.human(*_sentences(report))
+    if report.estimate is not None:
+        output.human(*estimate_lines(report.estimate.document))
     output.document(report.document)
     if report.failures:
         raise typer.Exit(1)

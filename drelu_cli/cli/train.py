@@ -29,14 +29,18 @@ def train(
     ] = None,
     preset: PresetOption = "fast",
     dataset: Annotated[
-        str | None, typer.Option(help="digits, mnist, fashion_mnist, cifar10 or an .npz file.")
+        str | None, typer.Option(help="digits, mnist, cifar10 ..., an .npz file or a folder/.")
     ] = None,
-    model: Annotated[str | None, typer.Option(help="dense, shallow_cnn or resnet18.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="dense, shallow_cnn, resnet18, resnet50, mobilenet_v2 ...")
+    ] = None,
     activation: Annotated[
         str | None, typer.Option(help="relu, relu6, srelu, drelu ..., or package.module:Class.")
     ] = None,
     placement: Annotated[str | None, typer.Option(help="head, stem or all.")] = None,
-    scheme: Annotated[str | None, typer.Option(help="natural, at, madry or trades:beta=6.")] = None,
+    scheme: Annotated[
+        str | None, typer.Option(help="natural, at, trades:beta=6, sensitivity ...")
+    ] = None,
     lambda_: Annotated[
         str | None, typer.Option("--lambda", help="Weight of the cap penalty, >= 0.")
     ] = None,
@@ -48,6 +52,12 @@ def train(
     ] = None,
     batch: Annotated[int | None, typer.Option(help="Batch size.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of weights and data order.")] = None,
+    generated: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Generated images (.npz) mixed into epochs.")
+    ] = None,
+    generated_share: Annotated[
+        str | None, typer.Option(help="Generated part of every epoch: 0.7, tiny_imagenet 0.8.")
+    ] = None,
     label: Annotated[str | None, typer.Option(help="The treatment's name in tables.")] = None,
     set_: SetOption = None,
     force: Annotated[bool, typer.Option("--force", help="Train again although finished.")] = False,
@@ -76,6 +86,8 @@ def train(
         ("model.placement", placement),
         ("penalty.lambda", _number(lambda_, "lambda")),
         ("activation.cap", _number(cap, "cap")),
+        ("data.generated", generated),
+        ("data.generated_share", _number(generated_share, "share of generated images")),
         ("train.batch", batch),
         ("train.seed", seed),
         ("report.label", label),

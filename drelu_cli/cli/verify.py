@@ -10,13 +10,18 @@ import typer
 from drelu_cli.cli.console import Output
 from drelu_cli.cli.options import (
     DEFAULT_STORE,
+    ActivationOption,
+    ArchitectureOption,
     DataDirOption,
     DeviceOption,
     JsonOption,
+    MeanOption,
+    PlacementOption,
+    StdOption,
     StoreOption,
+    outside_of,
 )
-from drelu_cli.core.errors import BadValue, CheckFailed
-from drelu_cli.core.quantities import parse_fraction
+from drelu_cli.core.errors import CheckFailed
 
 
 def verify(
@@ -29,19 +34,14 @@ def verify(
             "package.module:factory.",
         ),
     ],
-    architecture: Annotated[
-        str | None,
-        typer.Option("--model", help="Architecture of a weights file, or package.module:factory."),
-    ] = None,
-    activation: Annotated[str, typer.Option(help="Activation of that architecture.")] = "relu",
-    placement: Annotated[str, typer.Option(help="Its placement: head, stem or all.")] = "head",
+    architecture: ArchitectureOption = None,
+    activation: ActivationOption = "relu",
+    placement: PlacementOption = "head",
     dataset: Annotated[
         str | None, typer.Option(help="Data set for models from outside (default: the file's).")
     ] = None,
-    mean: Annotated[
-        str | None, typer.Option(help="Per channel, 0.49,0.48,0.45; with --std.")
-    ] = None,
-    std: Annotated[str | None, typer.Option(help="Per channel; with --mean.")] = None,
+    mean: MeanOption = None,
+    std: StdOption = None,
     store: StoreOption = DEFAULT_STORE,
     data_dir: DataDirOption = None,
     device: DeviceOption = "auto",
@@ -58,20 +58,10 @@ def verify(
     """
     from drelu_cli.report.proof import verify_tables
     from drelu_cli.workflows.context import Context
-    from drelu_cli.workflows.subjects import Outside
     from drelu_cli.workflows.verify import verify as run
 
-    if (mean is None) != (std is None):
-        raise BadValue("--mean and --std go together", hint="--mean 0.1307 --std 0.3081")
-    own_data = dataset is not None and dataset.endswith(".npz")
-    outside = Outside(
-        architecture=architecture,
-        activation=activation,
-        placement=placement,
-        dataset="npz" if own_data else dataset,
-        data_path=dataset if own_data else None,
-        mean=_channels(mean, "mean"),
-        std=_channels(std, "std"),
+    outside = outside_of(
+        dataset, mean, std, architecture=architecture, activation=activation, placement=placement
     )
     output = Output("verify", json=json)
     context = Context(store=store, data_dir=data_dir, device=device)
@@ -81,9 +71,3 @@ def verify(
     output.document(report.document)
     if report.checked.failures:
         raise typer.Exit(CheckFailed.exit_code)
-
-
-def _channels(text: str | None, what: str) -> tuple[float, ...] | None:
-    if text is None:
-        return None
-    return tuple(parse_fraction(part, what=what) for part in text.split(","))

@@ -16,13 +16,15 @@ from drelu_cli.core.digest import digest_of
 from drelu_cli.core.errors import DreluError, RecipeError, UnknownName
 from drelu_cli.core.grid import spelled_out
 from drelu_cli.core.quantities import parse_eps_list
-from drelu_cli.core.records import Norm
+from drelu_cli.core.records import OWN, Norm
 
 Placement = Literal["head", "stem", "all"]
 Preset = Literal["fast", "paper", "tiny"]
 
 # Fields of [train] that only fill in phases: the phases carry them into the key.
 _PHASE_DEFAULTS = ("epochs", "lr", "cap_lr")
+# Fields of [train] that only keep more of the same training.
+_KEEPING = ("checkpoint_every",)
 # Adam's step must still be a float32.
 _LARGEST_RATE = 1e37
 
@@ -49,18 +51,55 @@ class OpenSection(BaseModel):
 
 
 class Data(Section):
-    """`[data]`: a data set by name, or `npz` with a path."""
+    """`[data]`: a data set by name, `npz` or `image_folder` with a path; generated images.
+
+    The digest of the generated file's content enters the key, its path does not. drelu fills the
+    digest in; a recipe that states it refuses any other content.
+    """
 
     name: str = "digits"
     path: str | None = None
     train_samples: int | None = Field(default=None, ge=1)
+    validation_samples: int | None = Field(default=None, ge=1)
+    generated: str | None = None
+    generated_share: float | None = Field(default=None, ge=0, le=1)
+    generated_digest: str | None = None
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What enters a training's key beside the digest of the data set."""
+        plain: dict[str, Any] = {"train_samples": self.train_samples}
+        if self.validation_samples is not None:
+            plain["validation_samples"] = self.validation_samples
+        if self.generated is None:
+            return plain
+        mixed = {"digest": self.generated_digest, "share": self.generated_share}
+        return {**plain, "generated": mixed}
 
 
 class Model(OpenSection):
-    """`[model]`: an architecture by name and where the activation goes."""
+    """`[model]`: an architecture by name, where the activation goes, what it starts from.
+
+    The digest of the pretrained weights' content enters the key, their path does not. drelu fills
+    the digest in; a recipe that states it refuses any other content.
+    """
 
     name: str = "dense"
     placement: Placement = "head"
+    pretrained: str | None = None
+    pretrained_digest: str | None = None
+    frozen: bool | None = None
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What enters a training's key."""
+        plain = self.model_dump(exclude={"pretrained", "pretrained_digest", "frozen"})
+        if self.pretrained is None:
+            return plain
+        return {
+            **plain,
+            "pretrained": {"digest": self.pretrained_digest, "frozen": bool(self.frozen)},
+        }
 
 
 class Activation(OpenSection):
@@ -99,6 +138,12 @@ class Train(Section):
     plateau_factor: float = Field(default=0.5, gt=0, lt=1)
     plateau_patience: int = Field(default=5, ge=0)
     stop_patience: int = Field(default=10, ge=1)
+    weight_decay: float = Field(default=0.0, ge=0, json_schema_extra={"since": 2})
+    checkpoint_every: int = Field(default=0, ge=0)
+    hops: int = Field(default=0, ge=0, json_schema_extra={"since": 2})
+    hop_step: float = Field(default=0.3, gt=0, json_schema_extra={"since": 2})
+    hop_epochs: int = Field(default=3, ge=1, json_schema_extra={"since": 2})
+    hop_temperature: float = Field(default=0.0, ge=0, json_schema_extra={"since": 2})
 
 
 class Attack(Section):
@@ -112,8 +157,12 @@ class Attack(Section):
     seed: int = Field(default=0, ge=0, lt=2**63)
     max_steps: int | None = Field(default=None, ge=1)
     exhaustive: bool = False
+    curve: tuple[float, ...] | None = None
+    engine: str = OWN
+    certify: bool = False
+    remedy: bool = True
 
-    @field_validator("eps", mode="before")
+    @field_validator("eps", "curve", mode="before")
     @classmethod
     def _eps(cls, value: Any) -> Any:
         if isinstance(value, str):
@@ -136,6 +185,7 @@ class Report(Section):
     label: str | None = None
     title: str | None = None
     against: str | None = None
+    plot: str | None = None
 
 
 class Recipe(Section):
@@ -162,12 +212,12 @@ class Recipe(Section):
         """The part of the recipe that enters the key."""
         return {
             "record": "training",
-            "data": {"digest": data_digest, "train_samples": self.data.train_samples},
-            "model": self.model.model_dump(),
+            "data": {"digest": data_digest, **self.data.identity},
+            "model": self.model.identity,
             "activation": self.activation.model_dump(),
             "phase": [phase.model_dump() for phase in self.phase],
             "penalty": {"lambda": self.penalty.lambda_},
-            "train": _without_late_defaults(self.train, leave_out=_PHASE_DEFAULTS),
+            "train": _without_late_defaults(self.train, leave_out=(*_PHASE_DEFAULTS, *_KEEPING)),
         }
 
     def as_mapping(self) -> dict[str, Any]:

@@ -195,7 +195,8 @@ class ModelRecord:
         recipe: the effective recipe of a trained model; for a model from outside, how to
             load it again (`{"reference": ..., "architecture": ...}`).
         summary: clean_accuracy (fraction, test split), validation_loss, epochs, stopped_by,
-            cap_mean, cap_max, seconds; absent keys are unknown.
+            cap_mean, cap_max, seconds, sensitivity; `parent` (the training's key) and `epoch`
+            or `hop` of a checkpoint; absent keys are unknown.
     """
 
     key: str
@@ -215,6 +216,11 @@ class ModelRecord:
     recipe: Mapping[str, Any]
     summary: Mapping[str, Any]
     provenance: Mapping[str, Any]
+
+    @property
+    def is_checkpoint(self) -> bool:
+        """Whether these are a training's weights on its way, or a minimum that it passed."""
+        return "parent" in self.summary
 
 
 @dataclass(frozen=True, slots=True)

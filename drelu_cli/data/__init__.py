@@ -11,7 +11,11 @@ DATASETS = Registry(
         "mnist": "drelu_cli.data.official:mnist",
         "fashion_mnist": "drelu_cli.data.official:fashion_mnist",
         "cifar10": "drelu_cli.data.official:cifar10",
+        "cifar100": "drelu_cli.data.official:cifar100",
+        "tiny_imagenet": "drelu_cli.data.tiny_imagenet:tiny_imagenet",
+        "stl10": "drelu_cli.data.official:stl10",
         "npz": "drelu_cli.data.npz:npz",
+        "image_folder": "drelu_cli.data.image_folder:image_folder",
     },
     group="drelu.datasets",
 )

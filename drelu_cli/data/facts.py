@@ -15,6 +15,7 @@ class Facts:
         epochs: default length of a training phase.
         batch: default batch size.
         lambda_: default weight of the cap penalty.
+        generated_share: part of an epoch that is drawn from generated images, where there are any.
     """
 
     eps: float
@@ -22,16 +23,20 @@ class Facts:
     epochs: int
     batch: int
     lambda_: float = 0.1
+    generated_share: float = 0.7
 
 
-# Source: the source paper for eps (0.1 MNIST family, 0.01 others); the l2 bounds and lengths are
-# drelu's own choices, docs/concepts.md gives the measurements behind them.
+# Source: the source paper for eps (0.1 MNIST family, 0.01 others) and the share of generated
+# images; the l2 bounds and lengths are drelu's own choices, docs/concepts.md gives the
+# measurements behind them.
 FACTS = {
     "digits": Facts(eps=0.2, l2_bound=0.8, epochs=50, batch=32, lambda_=1.0),
     "mnist": Facts(eps=0.1, l2_bound=1.5, epochs=15, batch=128),
     "fashion_mnist": Facts(eps=0.1, l2_bound=1.5, epochs=15, batch=128),
     "cifar10": Facts(eps=0.01, l2_bound=0.5, epochs=30, batch=128),
     "cifar100": Facts(eps=0.01, l2_bound=0.5, epochs=30, batch=128),
+    "tiny_imagenet": Facts(eps=0.01, l2_bound=0.5, epochs=30, batch=64, generated_share=0.8),
+    "stl10": Facts(eps=0.01, l2_bound=0.5, epochs=30, batch=64),
 }
 OTHERS = Facts(eps=0.01, l2_bound=0.5, epochs=30, batch=64)
 

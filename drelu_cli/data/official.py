@@ -1,19 +1,7 @@
-"""MNIST, Fashion-MNIST and CIFAR-10: the official files, in torchvision's folders.
-
-Files that are there are checked before they are read; what is missing is downloaded into a
-folder of its own, checked, and only then moved into place.
-"""
+"""The MNIST family, the CIFAR family and STL-10: the official files, in torchvision's folders."""
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import http.client
-import sys
-import tarfile
-import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,58 +11,11 @@ from torch import Tensor
 
 from drelu_cli.core.errors import DataError
 from drelu_cli.data.contract import Raw
+from drelu_cli.data.download import fetched
+from drelu_cli.data.releases import CIFAR10, CIFAR100, FASHION_MNIST, MNIST, STL10, Official
 from drelu_cli.runtime.vision import import_torchvision
 
-
-@dataclass(frozen=True)
-class Official:
-    """What the official release of a data set consists of.
-
-    Attributes:
-        name: the registered name.
-        source: torchvision's class, which knows the addresses.
-        folder: where its files lie below the data folder.
-        files: name -> size in bytes and md5; no md5 where none is published.
-    """
-
-    name: str
-    source: str
-    folder: str
-    files: dict[str, tuple[int, str | None]]
-
-
-MNIST = Official(
-    "mnist",
-    "MNIST",
-    "MNIST/raw",
-    {
-        "train-images-idx3-ubyte": (47_040_016, "6bbc9ace898e44ae57da46a324031adb"),
-        "train-labels-idx1-ubyte": (60_008, "a25bea736e30d166cdddb491f175f624"),
-        "t10k-images-idx3-ubyte": (7_840_016, "2646ac647ad5339dbf082846283269ea"),
-        "t10k-labels-idx1-ubyte": (10_008, "27ae3e4e09519cfbb04c329615203637"),
-    },
-)
-FASHION_MNIST = Official(
-    "fashion_mnist",
-    "FashionMNIST",
-    "FashionMNIST/raw",
-    {name: (size, None) for name, (size, _) in MNIST.files.items()},
-)
-# md5 as torchvision lists them; sizes of the files that have these md5.
-CIFAR10 = Official(
-    "cifar10",
-    "CIFAR10",
-    "cifar-10-batches-py",
-    {
-        "data_batch_1": (31_035_704, "c99cafc152244af753f735de768cd75f"),
-        "data_batch_2": (31_035_320, "d4bba439e000b95fd0a9bffe97cbabec"),
-        "data_batch_3": (31_035_999, "54ebc095f3ab1f0389bbae665268c751"),
-        "data_batch_4": (31_035_696, "634d18415352ddfa80567beed471001a"),
-        "data_batch_5": (31_035_623, "482c414d41f54cd18b22e5b47cb7c3cb"),
-        "test_batch": (31_035_526, "40351d587109b95175f43aff81a1287e"),
-        "batches.meta": (158, "5ff9c542aee3614f3951f8cda6e48888"),
-    },
-)
+_STL10_SHAPE = (3, 96, 96)
 
 
 def mnist(data_dir: Path, /) -> Raw:
@@ -90,6 +31,16 @@ def fashion_mnist(data_dir: Path, /) -> Raw:
 def cifar10(data_dir: Path, /) -> Raw:
     """32x32x3, 10 classes, 50,000 and 10,000 images (Krizhevsky 2009)."""
     return read_batches(CIFAR10, data_dir)
+
+
+def cifar100(data_dir: Path, /) -> Raw:
+    """32x32x3, 100 classes (the fine labels), 50,000 and 10,000 images (Krizhevsky 2009)."""
+    return read_batches(CIFAR100, data_dir)
+
+
+def stl10(data_dir: Path, /) -> Raw:
+    """96x96x3, 10 classes, 5,000 and 8,000 images (Coates, Ng, Lee 2011); no unlabelled ones."""
+    return read_binary(STL10, data_dir)
 
 
 def read_idx(release: Official, data_dir: Path) -> Raw:
@@ -132,77 +83,31 @@ def read_batches(release: Official, data_dir: Path) -> Raw:
     )
 
 
-def fetched(release: Official, data_dir: Path) -> Path:
-    """The folder with the release's files, all there and whole; downloads what is missing.
+def read_binary(release: Official, data_dir: Path) -> Raw:
+    """STL-10's binary files: bytes of (N, 3, 96, 96), columns first, and labels from 1.
 
     Raises:
-        DataError: a damaged file, which is named and left as it is, or a failed download.
+        DataError: a file that cannot be had or is damaged.
     """
-    folder = data_dir / release.folder
-    missing = [name for name in release.files if not (folder / name).is_file()]
-    _verify(release, folder, [name for name in release.files if name not in missing])
-    if missing:
-        _download(release, data_dir, missing)
-    return folder
+    folder = fetched(release, data_dir)
+    train, test = (_columns_first(folder / f"{split}_X.bin") for split in ("train", "test"))
+    train_labels, test_labels = (
+        torch.from_numpy(np.fromfile(folder / f"{split}_y.bin", np.uint8)).to(torch.int64) - 1
+        for split in ("train", "test")
+    )
+    return Raw(train, train_labels, test, test_labels, classes=10)
 
 
-def _verify(release: Official, folder: Path, names: Sequence[str]) -> None:
-    for name in names:
-        file = folder / name
-        size, md5 = release.files[name]
-        try:
-            found = file.stat().st_size
-            whole = found == size and md5 in (None, _md5(file))
-        except OSError as problem:
-            raise DataError(f"{file} cannot be read: {problem.strerror}") from problem
-        if not whole:
-            what = (
-                f"{found:,} bytes, not {size:,}"
-                if found != size
-                else "its md5 is not the official one"
-            )
-            raise DataError(
-                f"{release.name}: {file} is damaged: {what}",
-                hint="delete it and run again: it will be downloaded",
-            )
-
-
-def _download(release: Official, data_dir: Path, names: Sequence[str]) -> None:
-    """Fetches into a folder beside the final one; a file that is in place is whole."""
-    folder = data_dir / release.folder
-    try:
-        data_dir.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=data_dir, prefix=".download-") as scratch:
-            _fetch(release, Path(scratch))
-            _verify(release, Path(scratch) / release.folder, names)
-            folder.mkdir(parents=True, exist_ok=True)
-            for name in names:
-                (Path(scratch) / release.folder / name).replace(folder / name)
-    # torchvision raises RuntimeError for a wrong md5 or when every mirror failed.
-    except (
-        OSError,
-        RuntimeError,
-        EOFError,
-        http.client.HTTPException,
-        tarfile.TarError,
-    ) as problem:
-        reason = str(problem).strip().replace("\n", " ") or type(problem).__name__
+def _columns_first(file: Path) -> Tensor:
+    """(N, 3, 96, 96): the file runs down the columns of a channel of an image."""
+    content = np.fromfile(file, np.uint8)
+    if len(content) % np.prod(_STL10_SHAPE):
         raise DataError(
-            f"{release.name} is not in {folder} and cannot be downloaded: {reason}",
-            hint=f"put {', '.join(names)} there by hand, or use the embedded data set digits",
-        ) from problem
-
-
-def _fetch(release: Official, root: Path) -> None:
-    source: Any = getattr(import_torchvision().datasets, release.source)
-    # stdout belongs to the command's own output, which may be one JSON document.
-    with contextlib.redirect_stdout(sys.stderr):
-        source(str(root), download=True)
-
-
-def _md5(file: Path) -> str:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+            f"{file} is damaged: {len(content):,} bytes are no whole number of 96x96x3 images",
+            hint="delete it and run again: it will be downloaded",
+        )
+    stored = content.reshape(-1, *_STL10_SHAPE)
+    return torch.from_numpy(np.ascontiguousarray(stored.transpose(0, 1, 3, 2)))
 
 
 def _idx(file: Path, dimensions: int) -> Tensor:

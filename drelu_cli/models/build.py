@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 
 from drelu_cli.activations.contract import ActivationFactory
 from drelu_cli.activations.plain import relu
@@ -32,6 +33,20 @@ class Classifier(nn.Sequential):
         super().__init__(layers)
         self.shape = shape
         self.classes = classes
+        # A tuple: torch registers lists of modules as little, but nobody appends to a tuple.
+        self._held: tuple[nn.Module, ...] = ()
+
+    def hold(self, part: nn.Module) -> None:
+        """Keeps the batch norms of `part` in evaluation mode, also in training mode."""
+        self._held = tuple(m for m in part.modules() if isinstance(m, _NormBase))
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Classifier:
+        """Training or evaluation mode; what is held stays in evaluation mode."""
+        super().train(mode)
+        for module in self._held:
+            module.train(False)
+        return self
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - nn.Sequential's own name
         """(N, C, H, W) in [0, 1] to (N, classes) logits.

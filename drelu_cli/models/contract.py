@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from drelu_cli.activations.contract import ActivationFactory
 from drelu_cli.core.errors import ModelError
+from drelu_cli.models.fitting import Backbone
 
 Shape = tuple[int, int, int]
 ModelFactory = Callable[..., nn.Module]
@@ -105,11 +106,15 @@ def dense_stem(shape: Shape, activation: ActivationFactory) -> tuple[nn.Module, 
 F = TypeVar("F", bound=ModelFactory)
 
 
-def architecture(*, stem: Stem) -> Callable[[F], F]:
-    """Declares which stem an architecture takes; one that declares none gets `conv_stem`."""
+def architecture(*, stem: Stem, backbone: Backbone | None = None) -> Callable[[F], F]:
+    """Declares an architecture's stem, and what pretrained weights for it look like.
+
+    One that declares no stem gets `conv_stem`; one without a backbone takes no pretrained weights.
+    """
 
     def declare(function: F) -> F:
         cast(Any, function).stem = stem
+        cast(Any, function).backbone = backbone
         return function
 
     return declare
@@ -118,6 +123,12 @@ def architecture(*, stem: Stem) -> Callable[[F], F]:
 def stem_of(factory: ModelFactory) -> Stem:
     """The stem that `factory` declares, else `conv_stem`."""
     found: Stem = getattr(factory, "stem", conv_stem)
+    return found
+
+
+def backbone_of(factory: ModelFactory) -> Backbone | None:
+    """What `factory` declares about pretrained weights; None where it declares nothing."""
+    found: Backbone | None = getattr(factory, "backbone", None)
     return found
 
 

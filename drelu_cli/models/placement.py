@@ -14,13 +14,30 @@ import torch.nn.functional as F
 from torch import fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 
+from drelu_cli.activations.capped import SReLU
 from drelu_cli.activations.contract import Activation, ActivationFactory
 from drelu_cli.activations.plain import ReLU
 from drelu_cli.core.errors import ModelError
 from drelu_cli.models.contract import Shape
 from drelu_cli.runtime.modes import evaluation_mode
 
-_MODULES = (ReLU, nn.ReLU, nn.ReLU6)
+
+class OwnReLU6(SReLU):
+    """A network's own ReLU6: its bounds and surrogates are known, placement `all` replaces it.
+
+    An `SReLU` that somebody put into a network on purpose is none of these, whatever its cap.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, 6.0)
+
+
+def own_relu6(channels: int, /) -> Activation:
+    """The `OwnReLU6` for `channels`."""
+    return OwnReLU6(channels)
+
+
+_MODULES = (ReLU, OwnReLU6, nn.ReLU, nn.ReLU6)
 _FUNCTIONS: tuple[Callable[..., Any], ...] = (
     F.relu,
     F.relu_,

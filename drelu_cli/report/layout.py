@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from drelu_cli.core.records import COLUMNS
-from drelu_cli.report.tables import VERDICT_COLUMNS, Comparison
+from drelu_cli.report.tables import MEASURES, TREATMENT, VERDICT_COLUMNS, Comparison
 
 EMPTY = "-"
 CLEAN = "clean"
@@ -29,6 +29,7 @@ ATTACK_NAMES = {
     "square": "Square",
 }
 _NORM_NAMES = {"linf": "Linf", "l2": "L2"}
+_MEASURE_HEADERS = ("log-width", "log-volume")
 
 Attack = tuple[str, str, float]  # attack, norm, eps
 Threat = tuple[str, float]  # norm, eps
@@ -80,7 +81,10 @@ def grids(comparison: Comparison) -> list[Grid]:
     """One grid per data set, in the order of the rows."""
     cells = comparison.cells
     return [
-        _grid(dataset, cells[cells["dataset"] == dataset], comparison.columns)
+        _with_measures(
+            _grid(dataset, cells[cells["dataset"] == dataset], comparison.columns),
+            comparison.measures,
+        )
         for dataset in cells["dataset"].drop_duplicates()
     ]
 
@@ -157,6 +161,26 @@ def _grid(dataset: str, cells: pd.DataFrame, columns: pd.DataFrame) -> Grid:
         ]
         blocks.append(Block(architecture, tuple(rows)))
     return Grid(dataset, tuple(headers), tuple(blocks))
+
+
+def _with_measures(grid: Grid, measures: pd.DataFrame | None) -> Grid:
+    """`grid` with the sensitivity of each training beside its accuracies."""
+    if measures is None:
+        return grid
+    found = {tuple(row[TREATMENT]): row for _, row in measures.iterrows()}
+    blocks = []
+    for block in grid.blocks:
+        rows = [
+            (training, (*cells, *_numbers(found.get((grid.dataset, block.architecture, training)))))
+            for training, cells in block.rows
+        ]
+        blocks.append(Block(block.architecture, tuple(rows)))
+    return Grid(grid.dataset, (*grid.headers, *_MEASURE_HEADERS), tuple(blocks))
+
+
+def _numbers(row: pd.Series[Any] | None) -> Iterator[Cell]:
+    values = (None if row is None else row[name] for name in MEASURES)
+    return (Cell(EMPTY if pd.isna(value) else f"{value:.2f}") for value in values)
 
 
 def _attacks(cells: pd.DataFrame) -> list[Attack]:

@@ -9,7 +9,14 @@ import pandas as pd
 
 from drelu_cli.core.errors import UnknownName
 from drelu_cli.report.layout import Cell, Grid, grids
-from drelu_cli.report.tables import CELL, VERDICT_COLUMNS, VERDICT_KEYS, Comparison
+from drelu_cli.report.tables import (
+    CELL,
+    MEASURES,
+    TREATMENT,
+    VERDICT_COLUMNS,
+    VERDICT_KEYS,
+    Comparison,
+)
 
 _PUBLISHED = "paper"
 _LEADING = ("Model", "Training")
@@ -146,6 +153,8 @@ def _csv(comparison: Comparison, caption: str, notes: Sequence[str]) -> str:  # 
     if len(comparison.columns):
         beside = comparison.columns[[*VERDICT_KEYS, *VERDICT_COLUMNS]]
         frame = frame.merge(beside, on=VERDICT_KEYS, how="left")
+    if comparison.measures is not None:
+        frame = frame.merge(comparison.measures[[*TREATMENT, *MEASURES]], on=TREATMENT, how="left")
     return frame.to_csv(index=False, lineterminator="\n")
 
 

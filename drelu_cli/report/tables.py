@@ -18,6 +18,8 @@ CELL = [*BLOCK, "training", "attack", "norm", "eps"]
 ROW_COLUMNS = [*CELL, "mean", "std", "n_seeds", "published"]
 VERDICT_KEYS = [*BLOCK, "training", "norm", "eps"]
 VERDICT_COLUMNS = [*COLUMNS, "verdict"]
+TREATMENT = [*BLOCK, "training"]
+MEASURES = ["mean_log_width", "log_volume"]
 
 
 @dataclass(frozen=True)
@@ -29,13 +31,20 @@ class Comparison:
             `published` (fraction or NaN), `rank` (1 is the highest accuracy, NaN without a
             mean), `best`.
         columns: one row per training and threat: VERDICT_KEYS, VERDICT_COLUMNS; may be empty.
+        measures: one row per training: TREATMENT, `eps`, `samples`, `n_seeds`, MEASURES (natural
+            logarithms, NaN where a model has no bounds); None where nobody asked.
     """
 
     cells: pd.DataFrame
     columns: pd.DataFrame
+    measures: pd.DataFrame | None = None
 
 
-def comparison(rows: pd.DataFrame, columns: pd.DataFrame | None = None) -> Comparison:
+def comparison(
+    rows: pd.DataFrame,
+    columns: pd.DataFrame | None = None,
+    measures: pd.DataFrame | None = None,
+) -> Comparison:
     """The comparison of `rows`, ranked.
 
     Args:
@@ -43,6 +52,7 @@ def comparison(rows: pd.DataFrame, columns: pd.DataFrame | None = None) -> Compa
             may be left out. The clean column is the attack `clean` with norm '' and eps 0.
         columns: VERDICT_KEYS with any of VERDICT_COLUMNS (fractions, words); what is missing is
             shown as `-`.
+        measures: as `Comparison.measures`.
 
     Raises:
         BadValue: a column is missing, or a cell is there twice.
@@ -50,7 +60,7 @@ def comparison(rows: pd.DataFrame, columns: pd.DataFrame | None = None) -> Compa
     cells = _complete(rows, CELL, {"std": None, "n_seeds": 1, "published": None}, ["mean"])
     verdicts = pd.DataFrame(columns=pd.Index(VERDICT_KEYS)) if columns is None else columns
     verdicts = _complete(verdicts, VERDICT_KEYS, dict.fromkeys(VERDICT_COLUMNS, None), [])
-    return Comparison(rank_cells(cells), verdicts)
+    return Comparison(rank_cells(cells), verdicts, measures)
 
 
 def rank_cells(rows: pd.DataFrame) -> pd.DataFrame:

@@ -120,6 +120,19 @@ class Store:
         """
         return cleanup.remove_model(self._database, key, self.model_dir(key))
 
+    def annotate(self, key: str, name: str, value: Any) -> ModelRecord:
+        """Adds one entry to a model's summary, or replaces it; gives the model as stored.
+
+        Args:
+            key: of the model.
+            name: of the entry.
+            value: plain data.
+
+        Raises:
+            UnknownName: no model has this key.
+        """
+        return registry.annotate(self._database, key, name, value)
+
     def add_finding(self, model_key: str, code: str, detail: str) -> None:
         """Keeps something a check noticed about a model; the same again changes nothing."""
         registry.add_finding(self._database, model_key, code, detail)

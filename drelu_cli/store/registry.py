@@ -93,6 +93,14 @@ def relabel(database: Database, key: str, label: str) -> ModelRecord:
         return model_by_key(database, key)
 
 
+def annotate(database: Database, key: str, name: str, value: Any) -> ModelRecord:
+    """Sets one entry of a model's summary and returns the model as stored now."""
+    with database.transaction():
+        summary = {**model_by_key(database, key).summary, name: value}
+        database.execute("UPDATE model SET summary = ? WHERE key = ?", as_json(summary), key)
+        return model_by_key(database, key)
+
+
 def find_model(database: Database, reference: str) -> ModelRecord:
     """The one model that `reference` means; see `Store.find_model`."""
     row = database.row("SELECT * FROM model WHERE name = ?", reference)

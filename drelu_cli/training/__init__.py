@@ -11,6 +11,8 @@ SCHEMES = Registry(
         "at": "drelu_cli.training.schemes:at",
         "madry": "drelu_cli.training.schemes:madry",
         "trades": "drelu_cli.training.schemes:trades",
+        "sensitivity": "drelu_cli.training.regimes:sensitivity",
+        "overfit": "drelu_cli.training.regimes:overfit",
     },
     group="drelu.schemes",
 )

@@ -4,78 +4,30 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from drelu_cli.activations.caps import cap_penalty, cap_statistics, learnable_caps, project_caps_
-from drelu_cli.core.errors import ModelError
+from drelu_cli.activations.caps import cap_penalty, cap_statistics, project_caps_
+from drelu_cli.certify.sensitivity import require_bounds
+from drelu_cli.core.errors import BadValue, ModelError
 from drelu_cli.core.recipe import Train
-from drelu_cli.runtime.modes import evaluation_mode
-from drelu_cli.runtime.streams import Stream, permutation
-from drelu_cli.training.contract import Loss, Scheme
+from drelu_cli.runtime.streams import Stream
+from drelu_cli.training.batches import Images, TrainingImages, accumulate, batches
+from drelu_cli.training.contract import BoundPhase, FitResult, Loss, Snapshot
+from drelu_cli.training.hopping import Hopping, copy_of
+from drelu_cli.training.optimiser import optimiser_of, schedule_of
+from drelu_cli.training.validation import Validation, validated
 
-_VALIDATION_BATCH = 1000
+__all__ = ["BoundPhase", "Fit", "FitResult", "Images", "Snapshot"]
 
-
-@dataclass(frozen=True)
-class Images:
-    """A split on the device: uint8 images, labels and each sample's index in its data set.
-
-    Attributes:
-        images: (N, C, H, W) uint8.
-        labels: (N,) int64.
-        index: (N,) int64, the counter of the random streams.
-    """
-
-    images: Tensor
-    labels: Tensor
-    index: Tensor
-
-    def batch(self, rows: Tensor | slice) -> tuple[Tensor, Tensor, Tensor]:
-        """Images (B, C, H, W) float32 in [0, 1], labels (B,) and indices (B,) of some rows."""
-        return self.images[rows].float() / 255.0, self.labels[rows], self.index[rows]
-
-    def __len__(self) -> int:
-        return len(self.labels)
+_STATE = ("phase", "epoch", "stale", "best_loss", "best", "stopped_by", "seconds")
 
 
-@dataclass(frozen=True)
-class BoundPhase:
-    """One phase ready to run.
-
-    Attributes:
-        name: the scheme's registered name.
-        scheme: the scheme with its options bound.
-        epochs: at most so many.
-        lr: learning rate of the weights.
-        cap_lr: learning rate of the caps.
-    """
-
-    name: str
-    scheme: Scheme
-    epochs: int
-    lr: float
-    cap_lr: float
-
-
-@dataclass(frozen=True)
-class FitResult:
-    """What a training did.
-
-    Attributes:
-        history: one record per epoch.
-        stopped_by: `epochs` or `early stopping`, of the last phase.
-        validation_loss: task + penalty of the weights that were kept; NaN without validation.
-        seconds: time spent in epochs, interrupted runs included.
-    """
-
-    history: tuple[dict[str, Any], ...]
-    stopped_by: str
-    validation_loss: float
-    seconds: float
+def _keep_nothing(fit: Fit, snapshot: Snapshot) -> None:
+    """For callers that want the final weights alone."""
 
 
 class Fit:
@@ -84,20 +36,25 @@ class Fit:
     Loss: scheme(model, x, y) + lambda * sum_i m_i^2 (the source paper, eq. 1). Caps are
     projected to >= 0 after every step, Adam's moments are kept. Every random draw depends on
     (seed, phase, epoch, sample), so an interrupted training repeats nothing and changes nothing.
+    Hops come after the phases, each a perturbation and then the last phase's scheme again.
 
     Args:
         model: trained in place.
-        data: training split.
+        data: training split, alone or mixed with generated images.
         validation: validation split; None turns early stopping and the schedule off.
         phases: run in order; each starts with a new optimiser from the weights kept so far.
         lambda_: weight of the cap penalty.
-        settings: batch size, seed, patience.
+        settings: batch size, seed, patience, hops, which weights are kept on the way.
+
+    Raises:
+        BadValue: hops without a validation split or without a phase.
+        ModelError: a scheme that needs bounds, and a model that has none.
     """
 
     def __init__(
         self,
         model: nn.Module,
-        data: Images,
+        data: TrainingImages,
         validation: Images | None,
         phases: Sequence[BoundPhase],
         lambda_: float,
@@ -106,9 +63,11 @@ class Fit:
         self.model = model
         self.data = data
         self.validation = validation
-        self.phases = tuple(phases)
+        self.phases = (*phases, *_hops(phases, validation, settings))
+        self.first_hop = len(phases)
         self.lambda_ = lambda_
         self.settings = settings
+        self.hopping = Hopping(settings.seed, settings.hop_step, settings.hop_temperature)
         self.phase = 0
         self.epoch = 0
         self.stale = 0
@@ -117,41 +76,59 @@ class Fit:
         self.history: list[dict[str, Any]] = []
         self.stopped_by = "epochs"
         self.seconds = 0.0
-        self._skip_empty_phases()
-        if not self.finished:
-            self._start_phase()
+        if any(phase.regime.bounds and phase.epochs for phase in self.phases):
+            require_bounds(model, data.batch(slice(0, 1))[0])
+        self._start_next()
 
     @property
     def finished(self) -> bool:
         """Whether every phase has ended."""
         return self.phase >= len(self.phases)
 
-    def run(self, on_epoch: Callable[[Fit, Mapping[str, Any]], None]) -> FitResult:
-        """Trains to the end; `on_epoch(self, record)` after every epoch."""
+    @property
+    def hop(self) -> int:
+        """Which hop is under way, from 1; 0 in the phases before."""
+        return max(0, self.phase - self.first_hop + 1)
+
+    def run(
+        self,
+        on_epoch: Callable[[Fit, Mapping[str, Any]], None],
+        keep: Callable[[Fit, Snapshot], None] = _keep_nothing,
+    ) -> FitResult:
+        """Trains to the end.
+
+        Args:
+            on_epoch: called as `on_epoch(self, record)` after every epoch.
+            keep: called as `keep(self, snapshot)` where weights are to be kept, before the
+                epoch's `on_epoch`; called again with the same weights after an interruption
+                between the two.
+        """
         while not self.finished:
+            if self.hop and self.epoch == 0:
+                self._leave_minimum(keep)
             record = self._epoch()
             self.history.append(record)
-            self._after_epoch(record)
+            every = self.settings.checkpoint_every
+            if every and not self.hop and len(self.history) % every == 0:
+                keep(self, Snapshot("epoch", len(self.history), record))
+            reason = self._after_epoch(record)
+            if reason is not None:
+                self._end_phase(reason, keep)
             on_epoch(self, record)
-        last = self.history[-1] if self.history else {}
         return FitResult(
             history=tuple(self.history),
             stopped_by=self.stopped_by,
-            validation_loss=float(last.get("best_validation_loss", float("nan"))),
+            validation_loss=self._kept_loss(),
             seconds=self.seconds,
+            minima=tuple(self.hopping.minima),
         )
 
     def state(self) -> dict[str, Any]:
         """Everything needed to continue, as tensors and plain data."""
         return {
-            "phase": self.phase,
-            "epoch": self.epoch,
-            "stale": self.stale,
-            "best_loss": self.best_loss,
-            "best": self.best,
+            **{name: getattr(self, name) for name in _STATE},
             "history": self.history,
-            "stopped_by": self.stopped_by,
-            "seconds": self.seconds,
+            "hopping": self.hopping.state(),
             "model": self.model.state_dict(),
             "optimiser": None if self.finished else self.optimiser.state_dict(),
             "schedule": None if self.finished else self.schedule.state_dict(),
@@ -159,35 +136,28 @@ class Fit:
 
     def resume(self, state: Mapping[str, Any]) -> None:
         """Continues from `state`, as if it had never stopped."""
-        for name in ("phase", "epoch", "stale", "best_loss", "best", "stopped_by", "seconds"):
+        for name in _STATE:
             setattr(self, name, state[name])
         self.history = list(state["history"])
+        if "hopping" in state:  # states of the first release have none
+            self.hopping.resume(state["hopping"])
         self.model.load_state_dict(state["model"])
         if not self.finished:
             self._start_optimiser()
             self.optimiser.load_state_dict(state["optimiser"])
             self.schedule.load_state_dict(state["schedule"])
 
-    def _skip_empty_phases(self) -> None:
+    def _start_next(self) -> None:
+        """Starts the phase at hand, or the first after it that has epochs."""
         while not self.finished and self.phases[self.phase].epochs == 0:
             self.phase += 1
-
-    def _start_phase(self) -> None:
-        self.epoch, self.stale, self.best_loss, self.best = 0, 0, float("inf"), None
-        self._start_optimiser()
+        if not self.finished:
+            self.epoch, self.stale, self.best_loss, self.best = 0, 0, float("inf"), None
+            self._start_optimiser()
 
     def _start_optimiser(self) -> None:
-        phase = self.phases[self.phase]
-        caps = learnable_caps(self.model)
-        held = {id(cap) for cap in caps}
-        weights = [p for p in self.model.parameters() if id(p) not in held and p.requires_grad]
-        groups = [{"params": weights, "lr": phase.lr}, {"params": caps, "lr": phase.cap_lr}]
-        self.optimiser = torch.optim.Adam([group for group in groups if group["params"]])
-        self.schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(
-            self.optimiser,
-            factor=self.settings.plateau_factor,
-            patience=self.settings.plateau_patience,
-        )
+        self.optimiser = optimiser_of(self.model, self.phases[self.phase], self.settings)
+        self.schedule = schedule_of(self.optimiser, self.settings)
 
     def _stream(self, index: Tensor, purpose: str) -> Stream:
         return Stream(self.settings.seed, index, (purpose, self.phase, self.epoch))
@@ -195,24 +165,24 @@ class Fit:
     def _epoch(self) -> dict[str, Any]:
         began = time.perf_counter()
         phase = self.phases[self.phase]
-        order = permutation(
-            self.settings.seed, f"order/{self.phase}/{self.epoch}", len(self.data)
-        ).to(self.data.labels.device)
+        order = self.data.order(self.settings.seed, f"{self.phase}/{self.epoch}")
         self.model.train()
         totals: dict[str, Tensor] = {}
-        for rows in _batches(order, self.settings.batch):
+        for rows in batches(order, self.settings.batch):
             x, y, index = self.data.batch(rows)
             loss = phase.scheme(self.model, x, y, self._stream(index, "train"))
             penalty = self._step(loss)
-            _accumulate(totals, {**loss.terms, "penalty": penalty}, len(rows))
+            accumulate(totals, {**loss.terms, "penalty": penalty}, len(rows))
         record: dict[str, Any] = {"phase": phase.name, "epoch": self.epoch + 1}
+        if self.hop:
+            record["hop"] = self.hop
         record.update({name: float(total) / len(self.data) for name, total in totals.items()})
         if not all(torch.isfinite(p).all() for p in self.model.parameters()):
             raise ModelError(
                 f"training diverged in epoch {self.epoch + 1}: weights are no longer finite",
                 hint="lower the learning rate: --set train.lr=1e-4",
             )
-        record.update(self._validate(phase))
+        record.update(self._validate())
         caps = cap_statistics(self.model)
         if caps:
             record.update({**caps, "cap_lr": self.optimiser.param_groups[-1]["lr"]})
@@ -229,62 +199,81 @@ class Fit:
         project_caps_(self.model)
         return penalty.detach()
 
-    def _validate(self, phase: BoundPhase) -> dict[str, float]:
+    def _validate(self) -> dict[str, float]:
         """The scheme's own loss on the validation split, plus the penalty, and clean accuracy."""
         if self.validation is None:
             return {}
-        loss = torch.zeros((), dtype=torch.float64)
-        correct = torch.zeros((), dtype=torch.int64)
-        with evaluation_mode(self.model), torch.no_grad():
-            for start in range(0, len(self.validation), _VALIDATION_BATCH):
-                x, y, index = self.validation.batch(slice(start, start + _VALIDATION_BATCH))
-                scored = phase.scheme(self.model, x, y, self._stream(index, "validation"))
-                loss += scored.total.cpu().double() * len(y)
-                correct += (self.model(x).argmax(dim=1) == y).sum().cpu()
-            penalty = float(self.lambda_ * cap_penalty(self.model))
-        count = len(self.validation)
-        return {
-            "validation_loss": float(loss) / count + penalty,
-            "validation_accuracy": float(correct) / count,
-        }
+        found = self._validated(lambda index: self._stream(index, "validation"))
+        return {"validation_loss": found.loss, "validation_accuracy": found.accuracy}
 
-    def _after_epoch(self, record: dict[str, Any]) -> None:
-        """Keeps the best weights, steps the schedule, ends the phase where it is due."""
+    def _validated(self, streams: Callable[[Tensor], Stream]) -> Validation:
+        assert self.validation is not None
+        scheme = self.phases[self.phase].scheme
+        return validated(self.model, self.validation, scheme, self.lambda_, streams)
+
+    def _after_epoch(self, record: dict[str, Any]) -> str | None:
+        """Keeps the best weights, steps the schedule; why the phase ends, where it does."""
         self.epoch += 1
-        stopped = False
+        phase = self.phases[self.phase]
         if self.validation is not None:
             loss = record["validation_loss"]
-            if loss < self.best_loss:
-                self.best_loss, self.stale = loss, 0
-                self.best = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+            if not phase.regime.stops:
+                self.best_loss = loss  # the last weights are kept, whatever they are
+            elif loss < self.best_loss:
+                self.best_loss, self.stale, self.best = loss, 0, copy_of(self.model)
             else:
                 self.stale += 1
-            self.schedule.step(loss)
+            if phase.regime.stops:
+                self.schedule.step(loss)
             record["best_validation_loss"] = self.best_loss
-            stopped = self.stale >= self.settings.stop_patience
-        if stopped or self.epoch >= self.phases[self.phase].epochs:
-            self._end_phase("early stopping" if stopped else "epochs")
+        if self.stale >= self.settings.stop_patience:
+            return "early stopping"
+        return "epochs" if self.epoch >= phase.epochs else None
 
-    def _end_phase(self, reason: str) -> None:
+    def _end_phase(self, reason: str, keep: Callable[[Fit, Snapshot], None]) -> None:
         self.stopped_by = reason
         if self.best is not None:
             self.model.load_state_dict(self.best)
+        if self.hop:
+            self._found_minimum(keep)
+            self.model.load_state_dict(self.hopping.current or {})
         self.phase += 1
-        self._skip_empty_phases()
-        if not self.finished:
-            self._start_phase()
+        self._start_next()
+        if self.finished and self.hopping.lowest is not None:
+            self.model.load_state_dict(self.hopping.lowest)
+
+    def _leave_minimum(self, keep: Callable[[Fit, Snapshot], None]) -> None:
+        """The perturbation that begins a hop; the first one leaves the phases' own minimum."""
+        if not self.hopping.minima:
+            self._found_minimum(keep)
+        self.hopping.perturb_(self.model)
+
+    def _found_minimum(self, keep: Callable[[Fit, Snapshot], None]) -> None:
+        # The same draws for all minima: their losses are compared with each other.
+        found = self._validated(lambda index: Stream(self.settings.seed, index, ("minimum",)))
+        scores = {
+            "validation_loss": found.loss,
+            "validation_accuracy": found.accuracy,
+            "task_loss": found.task_loss,
+        }
+        record = self.hopping.offer(copy_of(self.model), scores)
+        keep(self, Snapshot("hop", record["hop"], record))
+
+    def _kept_loss(self) -> float:
+        """The validation loss of the weights at the end; NaN where there is none."""
+        if self.hopping.minima:
+            return self.hopping.lowest_loss
+        last = self.history[-1] if self.history else {}
+        return float(last.get("best_validation_loss", float("nan")))
 
 
-def _batches(order: Tensor, size: int) -> list[Tensor]:
-    """Slices of `order`; a last slice of one joins the one before: batch norm needs two."""
-    parts = list(torch.split(order, size))
-    if len(parts) > 1 and len(parts[-1]) == 1:
-        parts[-2:] = [torch.cat(parts[-2:])]
-    return parts
-
-
-def _accumulate(totals: dict[str, Tensor], terms: Mapping[str, Tensor], count: int) -> None:
-    """Adds up on the device: a synchronisation per step would cost more than the step."""
-    for name, value in terms.items():
-        term = value.double() * count if value.device.type != "mps" else value * count
-        totals[name] = totals[name] + term if name in totals else term
+def _hops(
+    phases: Sequence[BoundPhase], validation: Images | None, settings: Train
+) -> list[BoundPhase]:
+    """The last phase again, once for each hop."""
+    if settings.hops and (validation is None or not phases):
+        raise BadValue(
+            "basin hopping compares minima by their validation loss, and there is none",
+            hint="leave train.validation = true",
+        )
+    return [replace(phases[-1], epochs=settings.hop_epochs) for _ in range(settings.hops)]

@@ -19,7 +19,8 @@ Steps = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(gt=0)]
 
 
-def _accuracy(logits: Tensor, y: Tensor) -> Tensor:
+def accuracy_of(logits: Tensor, y: Tensor) -> Tensor:
+    """Share of correct predictions, 0-dim, without a gradient."""
     return (logits.detach().argmax(dim=1) == y).float().mean()
 
 
@@ -27,7 +28,7 @@ def natural(model: nn.Module, x: Tensor, y: Tensor, stream: Stream, /) -> Loss: 
     """Cross entropy on clean images."""
     logits = model(x)
     loss = F.cross_entropy(logits, y)
-    return Loss(loss, {"natural": loss.detach(), "accuracy": _accuracy(logits, y)})
+    return Loss(loss, {"natural": loss.detach(), "accuracy": accuracy_of(logits, y)})
 
 
 def madry(
@@ -59,7 +60,7 @@ def madry(
     points = linf_pgd(model, x, stream, cross_entropy, eps=eps, steps=steps, rel_step=rel_step)
     logits = model(points)
     loss = F.cross_entropy(logits, y)
-    return Loss(loss, {"robust": loss.detach(), "accuracy": _accuracy(logits, y)})
+    return Loss(loss, {"robust": loss.detach(), "accuracy": accuracy_of(logits, y)})
 
 
 def at(
@@ -134,5 +135,5 @@ def trades(
         reduction="batchmean",
         log_target=True,
     )
-    terms = {"natural": task.detach(), "robust": robust.detach(), "accuracy": _accuracy(clean, y)}
+    terms = {"natural": task.detach(), "robust": robust.detach(), "accuracy": accuracy_of(clean, y)}
     return Loss(task + beta * robust, terms)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from drelu_cli.store.connect import open_store
+from drelu_cli.core.records import ModelRecord
+from drelu_cli.store.connect import Store, open_store
 from drelu_cli.workflows.context import Context
 
 
@@ -21,7 +22,8 @@ def cleanup(
     Args:
         dry_run: remove nothing, only report.
         force: interrupted trainings go too.
-        remove: names, labels or key prefixes of models that go with all their results.
+        remove: names, labels or key prefixes of models that go with all their results; a
+            training's checkpoints go with it.
         context: the store.
 
     Raises:
@@ -29,7 +31,8 @@ def cleanup(
         UnknownName: a model to be removed is not there; nothing is removed then.
     """
     with open_store((context or Context()).store, create=False) as store:
-        records = [store.find_model(reference) for reference in remove]
+        named = [store.find_model(reference) for reference in remove]
+        records = _with_checkpoints(named, store)
         freed = 0 if dry_run else sum(store.remove_model(record.key) for record in records)
         report = store.gc(dry_run=dry_run, force=force)
     return {
@@ -42,3 +45,13 @@ def cleanup(
         "without_folder": list(report.without_folder),
         "freed": report.freed + freed,
     }
+
+
+def _with_checkpoints(named: Sequence[ModelRecord], store: Store) -> list[ModelRecord]:
+    """The models, each once, and the checkpoints of those that are trainings."""
+    keys = {record.key for record in named}
+    return [
+        record
+        for record in store.models()
+        if record.key in keys or record.summary.get("parent") in keys
+    ]

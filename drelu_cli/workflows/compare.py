@@ -14,7 +14,7 @@ from drelu_cli.published import DATASETS, MODELS, PREFIX
 from drelu_cli.published.tables import published_table
 from drelu_cli.report.render import render
 from drelu_cli.report.tables import Comparison, comparison
-from drelu_cli.store.connect import open_store
+from drelu_cli.store.connect import Store, open_store
 from drelu_cli.workflows.cells import (
     cells_of,
     column_rows,
@@ -53,9 +53,14 @@ class CompareReport:
         return {
             "rows": [_json_row(row) for row in _records(self.table.cells)],
             "columns": [_json_row(row) for row in _records(self.table.columns)],
+            "sensitivity": self._sensitivity(),
             "notes": list(self.notes),
             "violations": list(self.violations),
         }
+
+    def _sensitivity(self) -> list[dict[str, Any]]:
+        measures = self.table.measures
+        return [] if measures is None else [_json_row(row) for row in _records(measures)]
 
 
 def compare(
@@ -67,6 +72,7 @@ def compare(
     select: str = "validation",
     attack_seed: int = 0,
     models: Collection[str] | None = None,
+    sensitivity: bool = False,
     context: Context | None = None,
 ) -> CompareReport:
     """The comparison of everything stored that fits.
@@ -79,6 +85,8 @@ def compare(
         select: how lambda is chosen: `validation` (PGD-10) or `adaptive` (that column).
         attack_seed: which attack seed's results.
         models: keys of the models to compare; None takes all.
+        sensitivity: the width of each training's reachable outputs, too; measured, and kept in
+            the store, where it is not known yet.
         context: the store.
 
     Raises:
@@ -86,7 +94,8 @@ def compare(
     """
     check_rule(select)
     ending = _format(out)
-    with open_store((context or Context()).store, create=False) as store:
+    context = context or Context()
+    with open_store(context.store, create=False) as store:
         frame, notes = evaluated_frame(
             store, samples=samples, where=where or {}, attack_seed=attack_seed, models=models
         )
@@ -101,14 +110,23 @@ def compare(
             records, labels, _adaptive(per_model) if select == ADAPTIVE else None
         )
         contradicted = [one for record in records for one in violations(store, record)]
+        measures = _measures(store, frame, labels, context) if sensitivity else None
     notes += [one.sentence for one in selected if one.candidates > 1]
     if against is not None:
         cells, more = beside_published(cells, against, selected)
         notes += more
-    table = comparison(cells, columns)
+    table = comparison(cells, columns, measures)
     if out is not None and ending is not None:
         write_atomically(out, render(table, ending, caption=_caption(against), notes=notes))
     return CompareReport(table, tuple(notes), out, tuple(contradicted))
+
+
+def _measures(
+    store: Store, frame: pd.DataFrame, labels: Mapping[str, str], context: Context
+) -> pd.DataFrame:
+    from drelu_cli.workflows.sensitivity import sensitivity_rows  # imports torch
+
+    return sensitivity_rows(store, frame, labels, context)
 
 
 def _adaptive(per_model: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:

@@ -9,7 +9,6 @@ from importlib.metadata import version
 from typing import Any
 
 from drelu_cli.core.errors import DreluError, StoreError
-from drelu_cli.data import DATASETS
 from drelu_cli.store.connect import FILE_NAME, open_store
 from drelu_cli.workflows.context import Context
 from drelu_cli.workflows.files import WEIGHTS
@@ -135,13 +134,16 @@ def _store(context: Context) -> str:
 
 def _data(context: Context) -> str:
     from drelu_cli.data.loading import load
+    from drelu_cli.data.releases import RELEASES, is_there
 
     count = len(load("digits", context.data_folder).test.labels)
-    others = [name for name in DATASETS.builtin_names() if name not in ("digits", "npz")]
-    return (
-        f"digits embedded ({count} test images); {', '.join(others)} are read from "
-        f"{context.data_folder}, or downloaded on first use"
-    )
+    folder = context.data_folder
+    there = [release.name for release in RELEASES if is_there(release, folder)]
+    absent = [release.name for release in RELEASES if release.name not in there]
+    parts = [f"digits embedded ({count} test images)", f"in {folder}: {', '.join(there) or 'none'}"]
+    if absent:
+        parts.append(f"downloaded on first use: {', '.join(absent)}")
+    return "; ".join(parts)
 
 
 def _linear_optimum(context: Context) -> str:

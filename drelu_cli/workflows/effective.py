@@ -11,13 +11,16 @@ from torch import nn
 
 from drelu_cli.activations import ACTIVATIONS
 from drelu_cli.activations.caps import learnable_caps
-from drelu_cli.core.errors import BadValue, DreluError, ModelError
-from drelu_cli.core.recipe import Phase, Recipe
+from drelu_cli.core.errors import BadValue, DataError, DreluError, ModelError
+from drelu_cli.core.recipe import Data, Phase, Recipe
 from drelu_cli.core.registry import Bound
 from drelu_cli.data.contract import DataSplits
 from drelu_cli.data.facts import facts
+from drelu_cli.data.generated import find_generated, open_generated
+from drelu_cli.data.releases import CACHE
 from drelu_cli.models import MODELS
 from drelu_cli.training import SCHEMES
+from drelu_cli.workflows.pretraining import spelled_start, with_digest
 
 _ACTIVATION_LABELS = {
     "relu6": "ReLU6",
@@ -42,13 +45,35 @@ def effective(recipe: Recipe) -> Recipe:
     phases = [_phase(phase, recipe, capped) for phase in _spelled_phases(recipe)]
     mapping = recipe.as_mapping()
     mapping["activation"] = _part(activation)
-    mapping["model"] = {**_part(model), "placement": recipe.model.placement}
+    mapping["model"] = {
+        **_part(model),
+        "placement": recipe.model.placement,
+        **spelled_start(recipe.model),
+    }
     mapping["phase"] = phases
     mapping["penalty"] = {"lambda": lambda_}
-    if recipe.data.path is not None:
-        # The store may be used from another folder; the path is not in the key.
-        mapping["data"]["path"] = str(Path(recipe.data.path).expanduser().resolve())
+    mapping["data"] = _data(recipe)
     return Recipe.from_mapping(mapping)
+
+
+def _data(recipe: Recipe) -> dict[str, Any]:
+    """`[data]` with the share of generated images filled in; none are no generated images."""
+    section = recipe.data
+    mapping = dict(recipe.as_mapping()["data"])
+    if section.path is not None:
+        # The store may be used from another folder; the path is not in the key.
+        mapping["path"] = str(Path(section.path).expanduser().resolve())
+    if section.generated is not None and section.generated_share is None:
+        mapping["generated_share"] = facts(section.name).generated_share
+    if section.generated is None and section.generated_share:
+        raise BadValue(
+            f"generated_share {section.generated_share:g} has nothing to draw from",
+            hint="name the file: --generated images.npz, or [data] generated = ...",
+        )
+    if section.generated is None or section.generated_share == 0:
+        for field in ("generated", "generated_share", "generated_digest"):
+            mapping.pop(field, None)
+    return mapping
 
 
 def _made(activation: Bound) -> nn.Module:
@@ -70,13 +95,40 @@ def _made(activation: Bound) -> nn.Module:
     return made
 
 
-def fitted_to(recipe: Recipe, data: DataSplits) -> Recipe:
-    """`recipe` without a limit on training images that exceeds the split: one training, one key."""
-    limit = recipe.data.train_samples
-    if limit is None or limit < len(data.train.labels):
-        return recipe
-    section = recipe.data.model_copy(update={"train_samples": None})
-    return recipe.model_copy(update={"data": section})
+def fitted_to(recipe: Recipe, data: DataSplits, data_folder: Path) -> Recipe:
+    """An effective recipe with what only files can tell, so that one training has one key.
+
+    A limit on images that exceeds its split is dropped; generated images are found and
+    get the digest of their content, as do the weights that the network starts from.
+
+    Raises:
+        DataError: the generated images are missing, damaged, or do not fit the data.
+        CheckpointError: the pretrained weights are missing, damaged or unsafe.
+    """
+    changes: dict[str, Any] = {}
+    for field, split in (("train_samples", data.train), ("validation_samples", data.validation)):
+        limit = getattr(recipe.data, field)
+        if limit is not None and limit >= len(split.labels):
+            changes[field] = None
+    if recipe.data.generated is not None:
+        changes.update(_generated(recipe.data, data, data_folder))
+    sections: dict[str, Any] = {"model": with_digest(recipe.model)}
+    if changes:
+        sections["data"] = recipe.data.model_copy(update=changes)
+    return recipe.model_copy(update=sections)
+
+
+def _generated(section: Data, data: DataSplits, folder: Path) -> dict[str, Any]:
+    """Where the generated images are, absolute, and the digest of their content."""
+    file = find_generated(section.generated or "", folder)
+    found = open_generated(file, folder / CACHE, shape=data.shape, classes=data.classes)
+    if section.generated_digest not in (None, found.digest):
+        raise DataError(
+            f"{file} has other images than the recipe was trained with: digest "
+            f"{found.digest[:12]}, not {section.generated_digest[:12]}",
+            hint="leave generated_digest away to train with these",
+        )
+    return {"generated": str(file), "generated_digest": found.digest}
 
 
 def activation_of(recipe: Recipe) -> Bound:
@@ -140,13 +192,17 @@ def _phase(phase: Phase, recipe: Recipe, capped: bool) -> dict[str, Any]:
 
 
 def label_of(recipe: Recipe) -> str:
-    """The treatment's name in tables: AT, TRADES-6, D-ReLU-0.1, S-ReLU-0.5, AT + D-ReLU-0.1."""
+    """The treatment's name in tables: AT, TRADES-6, D-ReLU-0.1, S-ReLU-0.5, AT + D-ReLU-0.1.
+
+    Where generated images are mixed in, that is the end: `TRADES-6 + generated`.
+    """
     if recipe.report.label:
         return recipe.report.label
     parts = [part for part in (_scheme_label(recipe), _activation_label(recipe)) if part]
     label = " + ".join(parts) or "ReLU"
     placement = recipe.model.placement
-    return label if placement == "head" else f"{label} ({placement})"
+    placed = label if placement == "head" else f"{label} ({placement})"
+    return placed if recipe.data.generated is None else f"{placed} + generated"
 
 
 def _scheme_label(recipe: Recipe) -> str:
@@ -161,6 +217,8 @@ def _scheme_label(recipe: Recipe) -> str:
 def _phase_label(phase: Phase) -> str:
     if phase.scheme == "trades":
         return f"TRADES-{phase.options['beta']:g}"
+    if phase.scheme == "sensitivity":
+        return f"sens-{phase.options['weight']:g}"
     return {"madry": "Madry", "natural": "natural"}.get(phase.scheme, phase.scheme)
 
 

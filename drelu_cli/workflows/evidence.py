@@ -154,7 +154,9 @@ def twin_of(trial: Trial) -> ModelRecord | None:
             placement=record.placement,
             scheme=record.scheme,
         )
-        if one.dataset_digest == record.dataset_digest and one.source == "trained"
+        if one.dataset_digest == record.dataset_digest
+        and one.source == "trained"
+        and not one.is_checkpoint
     ]
     same_seed = [one for one in twins if one.seed == record.seed]
     return next(iter([*same_seed, *twins]), None)

@@ -30,11 +30,12 @@ def check_folder(file: Path) -> None:
         raise BadValue(f"there is no folder {file.parent}", hint="make it first")
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Writes `text` by rename: a killed process leaves the old file or the new one."""
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Writes `content` by rename: a killed process leaves the old file or the new one."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
+    raw = content.encode("utf-8") if isinstance(content, str) else content
+    with temporary.open("wb") as file:
+        file.write(raw)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from drelu_cli.activations.caps import cap_statistics
+from drelu_cli.activations.caps import learnable_caps
 from drelu_cli.core.recipe import Recipe
 from drelu_cli.core.records import ModelRecord
 from drelu_cli.data.contract import Dataset, DataSplits
+from drelu_cli.data.generated import open_generated
+from drelu_cli.data.releases import CACHE
 from drelu_cli.models.build import build, check_input
 from drelu_cli.models.checkpoints import save_weights, weights_digest
 from drelu_cli.runtime.provenance import provenance
 from drelu_cli.runtime.streams import seeded_initialisation
 from drelu_cli.training import SCHEMES
-from drelu_cli.training.fit import BoundPhase, Fit, FitResult, Images
+from drelu_cli.training.batches import Images, TrainingImages
+from drelu_cli.training.contract import BoundPhase, FitResult, Snapshot
+from drelu_cli.training.fit import Fit
+from drelu_cli.training.mixing import Mixed
 from drelu_cli.training.resume import load_state, save_state
 from drelu_cli.workflows.context import Context
 from drelu_cli.workflows.effective import (
@@ -36,7 +42,8 @@ from drelu_cli.workflows.files import (
     write_history,
     write_recipe,
 )
-from drelu_cli.workflows.measure import clean_accuracy, validation_scores
+from drelu_cli.workflows.measure import measured, validation_scores
+from drelu_cli.workflows.pretraining import start
 
 
 def fit_recipe(
@@ -47,16 +54,34 @@ def fit_recipe(
     *,
     force: bool,
     context: Context,
+    keep: Callable[[Fit, Snapshot], None],
+    can_resume: Callable[[int], bool],
 ) -> ModelRecord:
-    """Trains an effective recipe into `folder`, from its last finished epoch on."""
-    model = build_model(recipe, data).to(device)
-    fit = _prepared(recipe, data, model, device)
+    """Trains an effective recipe into `folder`, from its last finished epoch on.
+
+    Args:
+        recipe: effective.
+        data: its data set.
+        folder: of the model's files.
+        device: where it trains.
+        force: from the first epoch on, whatever is there.
+        context: told about the progress.
+        keep: keeps the weights of a moment.
+        can_resume: whether all that is to be kept of so many finished epochs is there.
+    """
+    model = build_model(recipe, data)
+    taken = start(model, recipe.model)
+    if taken is not None:
+        context.note(f"{recipe.model.name} from {recipe.model.pretrained}: {taken.sentence}")
+    model = model.to(device)
+    images = training_images(recipe, data, device, context.data_folder)
+    fit = _prepared(recipe, data, model, images, device)
     state_file = folder / RESUME
     if force:
         state_file.unlink(missing_ok=True)
     length = sum(phase.epochs for phase in fit.phases)
     context.progress("train", {"name": name_of(recipe), "epochs": length})
-    _resume(fit, state_file, device, context)
+    _resume(fit, state_file, device, context, can_resume)
 
     def on_epoch(current: Fit, record: Mapping[str, Any]) -> None:
         save_state(state_file, current.state())
@@ -64,10 +89,12 @@ def fit_recipe(
             write_history(folder / HISTORY, current.history)
         context.progress("epoch", {**record, "of": length, "done": len(current.history)})
 
-    result = fit.run(on_epoch)
+    result = fit.run(on_epoch, keep)
     # Everything slow comes before the weights are replaced: what is left until the registry has
     # them is one rename and one insert, and `train` finds it out where a kill falls between.
     record = _record(recipe, data, model, result, device, fit)
+    if taken is not None:
+        record = replace(record, summary={**record.summary, "pretrained": taken.document})
     write_recipe(folder / RECIPE, recipe)
     write_history(folder / HISTORY, fit.history)
     save_weights(
@@ -77,7 +104,10 @@ def fit_recipe(
 
 
 def build_model(recipe: Recipe, data: DataSplits) -> nn.Module:
-    """The untrained model of an effective recipe; its weights follow from the seed."""
+    """The untrained model of an effective recipe; its weights follow from the seed.
+
+    Pretrained weights are not in it: a trained model is built anew without them.
+    """
     with seeded_initialisation("weights", recipe.train.seed):
         model = build(
             recipe.model.name,
@@ -93,7 +123,28 @@ def build_model(recipe: Recipe, data: DataSplits) -> nn.Module:
     return model
 
 
-def _prepared(recipe: Recipe, data: DataSplits, model: nn.Module, device: torch.device) -> Fit:
+def training_images(
+    recipe: Recipe, data: DataSplits, device: torch.device, data_folder: Path
+) -> TrainingImages:
+    """The training split on the device; generated images join it batch by batch."""
+    section = recipe.data
+    originals = _on_device(data.train, device, section.train_samples)
+    if section.generated is None:
+        return originals
+    generated = open_generated(
+        Path(section.generated), data_folder / CACHE, shape=data.shape, classes=data.classes
+    )
+    share = section.generated_share or 0.0
+    return Mixed(originals, generated, share, offset=len(data.train.labels))
+
+
+def _prepared(
+    recipe: Recipe,
+    data: DataSplits,
+    model: nn.Module,
+    images: TrainingImages,
+    device: torch.device,
+) -> Fit:
     phases = [
         BoundPhase(
             phase.scheme,
@@ -104,10 +155,11 @@ def _prepared(recipe: Recipe, data: DataSplits, model: nn.Module, device: torch.
         )
         for phase in recipe.phase
     ]
-    validation = _on_device(data.validation, device) if recipe.train.validation else None
+    held_out = recipe.data.validation_samples
+    validation = _on_device(data.validation, device, held_out) if recipe.train.validation else None
     return Fit(
         model,
-        _on_device(data.train, device, recipe.data.train_samples),
+        images,
         validation,
         phases,
         recipe.penalty.lambda_ or 0.0,
@@ -121,11 +173,20 @@ def _on_device(split: Dataset, device: torch.device, limit: int | None = None) -
     return Images(split.images[rows].to(device), split.labels[rows].to(device), index.to(device))
 
 
-def _resume(fit: Fit, state_file: Path, device: torch.device, context: Context) -> None:
+def _resume(
+    fit: Fit,
+    state_file: Path,
+    device: torch.device,
+    context: Context,
+    can_resume: Callable[[int], bool],
+) -> None:
     state = load_state(state_file, device)
     if state is None:
         if state_file.exists():
             context.note(f"{state_file} cannot be read; the training starts afresh")
+        return
+    if not can_resume(before_hops(state["history"])):
+        context.note("checkpoints of finished epochs are missing; the training starts afresh")
         return
     fit.resume(state)
     context.note(f"resumed after epoch {len(fit.history)}")
@@ -139,16 +200,14 @@ def _record(
     device: torch.device,
     fit: Fit,
 ) -> ModelRecord:
-    caps = cap_statistics(model)
     summary: dict[str, Any] = {
-        "clean_accuracy": clean_accuracy(model, data.test, device),
         **validation_scores(model, data, recipe, device),
         "validation_loss": result.validation_loss,
         "epochs": len(result.history),
+        "epochs_before_hops": before_hops(result.history),
         "stopped_by": result.stopped_by,
         "seconds": result.seconds,
-        "cap_mean": caps.get("cap_mean"),
-        "cap_max": caps.get("cap_max"),
+        **measured(recipe, data, model, device),
         "split": {
             "train": len(fit.data),
             "validation": 0 if fit.validation is None else len(fit.validation),
@@ -156,6 +215,25 @@ def _record(
             "validation_digest": data.validation.sha256,
         },
     }
+    if result.minima:
+        summary["minima"] = list(result.minima)
+    return record_of(recipe, data, model, device, summary)
+
+
+def before_hops(history: Sequence[Mapping[str, Any]]) -> int:
+    """How many epochs of a history belong to the phases, not to basin hopping."""
+    return sum("hop" not in record for record in history)
+
+
+def record_of(
+    recipe: Recipe,
+    data: DataSplits,
+    model: nn.Module,
+    device: torch.device,
+    summary: Mapping[str, Any],
+) -> ModelRecord:
+    """The record of a training's final weights, as the registry takes it."""
+    capped = bool(learnable_caps(model))
     return ModelRecord(
         key=recipe.key(data.digest),
         name=name_of(recipe),
@@ -167,7 +245,7 @@ def _record(
         activation=recipe.activation.name,
         placement=recipe.model.placement,
         scheme=scheme_of(recipe),
-        lambda_=recipe.penalty.lambda_ if caps else None,
+        lambda_=recipe.penalty.lambda_ if capped else None,
         cap=cap_of(recipe),
         seed=recipe.train.seed,
         weights_digest=weights_digest(model),

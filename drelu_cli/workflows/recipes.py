@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.resources
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
@@ -68,8 +68,14 @@ def recipe_names() -> list[str]:
     )
 
 
-def read_source(reference: str | None) -> Source:
+def read_source(reference: str | None, *, above: tuple[str, ...] = ()) -> Source:
     """The recipe called `reference`: a packaged name, or a path to a TOML file.
+
+    A recipe that `extends` another one stands above it, table by table and axis by axis.
+
+    Args:
+        reference: None is the empty recipe.
+        above: the recipes that extend this one, outermost first.
 
     Raises:
         UnknownName: neither a name nor a file.
@@ -79,6 +85,7 @@ def read_source(reference: str | None) -> Source:
         return Source("options", "options", "", {}, {}, {})
     where, text = _text(reference)
     mapping = parse_toml(text, where=where)
+    below = _extended(mapping.pop("extends", None), reference, where, above)
     grid, presets = mapping.pop("grid", {}), mapping.pop("presets", {})
     for name, table in (("grid", grid), ("presets", presets)):
         if not isinstance(table, dict):
@@ -89,7 +96,38 @@ def read_source(reference: str | None) -> Source:
         if not isinstance(table, dict):
             raise RecipeError(f"{where}: presets.{preset}: expected a table, got {table!r}")
         check_tables(table, where=f"{where}: presets.{preset}")
-    return Source(Path(reference).stem, where, text, mapping, grid, presets)
+    return _over(below, Source(Path(reference).stem, where, text, mapping, grid, presets))
+
+
+def _extended(name: Any, reference: str, where: str, above: tuple[str, ...]) -> Source:
+    """The recipe that `extends` names; an empty one where there is none."""
+    if name is None:
+        return Source("", "", "", {}, {}, {})
+    if not isinstance(name, str):
+        raise RecipeError(f"{where}: extends: expected a recipe's name or path, got {name!r}")
+    if name in (*above, reference):
+        raise RecipeError(f"{where}: extends: {' -> '.join((*above, reference, name))} is a circle")
+    return read_source(name, above=(*above, reference))
+
+
+def _over(below: Source, source: Source) -> Source:
+    """`source` over the recipe it extends: tables merged, axes and lists replaced whole."""
+    presets = {
+        name: _preset_over(below.presets.get(name, {}), source.presets.get(name, {}))
+        for name in (*below.presets, *source.presets)
+    }
+    return replace(
+        source,
+        mapping=merged(below.mapping, source.mapping),
+        grid={**below.grid, **source.grid},
+        presets=presets,
+    )
+
+
+def _preset_over(low: Mapping[str, Any], high: Mapping[str, Any]) -> Mapping[str, Any]:
+    axes = {**low.get("grid", {}), **high.get("grid", {})}
+    out = merged({**low, "grid": {}}, {**high, "grid": {}})
+    return {**out, "grid": axes}
 
 
 def _text(reference: str) -> tuple[str, str]:
@@ -115,7 +153,8 @@ def members(
 ) -> Iterator[tuple[Recipe, dict[str, Any]]]:
     """Every recipe of the grid with its coordinates; one where there is no grid.
 
-    Options stand above the grid: an axis that an option names shrinks to the option's value.
+    Options stand above the grid: an axis that an option names shrinks to the option's value, or
+    to the values of its list.
 
     Raises:
         RecipeError: unknown key, wrong type, empty axis.
@@ -123,6 +162,7 @@ def members(
     check_preset(preset)
     mine = dict(source.presets.get(preset, {}))
     grid = {**source.grid, **mine.pop("grid", {})}
+    grid, options = _narrowed(grid, options)
     if preset == "tiny":
         grid = {
             k: v[:1] if k in TINY_SINGLE_AXES and isinstance(v, list) else v
@@ -135,6 +175,42 @@ def members(
         if fingerprint not in seen:
             seen.add(fingerprint)
             yield recipe, coordinates
+
+
+def _narrowed(grid: Mapping[str, Any], options: Options) -> tuple[dict[str, Any], Options]:
+    """The grid with the axes that options choose from, and the options that are left."""
+    axes, others = dict(grid), []
+    for field, value in options:
+        chosen = value if isinstance(value, list) else [value]
+        if field in axes:
+            axes[field] = [_member(axes[field], field, one) for one in chosen]
+            continue
+        found = _chosen(axes, field, chosen)
+        if found:
+            axes.update(found)
+        else:
+            others.append((field, value))
+    return axes, others
+
+
+def _chosen(axes: Mapping[str, Any], field: str, wanted: list[Any]) -> dict[str, Any]:
+    """Axes of tables which all set `field`, with the tables that set it to a wanted value."""
+    found = {}
+    for name, values in axes.items():
+        tables = isinstance(values, list) and all(
+            isinstance(one, Mapping) and field in one for one in values
+        )
+        kept = [one for one in values if one[field] in wanted] if tables else []
+        if kept:
+            found[name] = kept
+    return found
+
+
+def _member(values: Any, field: str, wanted: Any) -> Any:
+    """The axis' own entry for a value: it may set other fields, too."""
+    entries = values if isinstance(values, list) else []
+    tables = (one for one in entries if isinstance(one, Mapping) and one.get(field) == wanted)
+    return next(tables, wanted)
 
 
 def _finished(member: Mapping[str, Any], where: str, preset: str, options: Options) -> Recipe:

@@ -100,7 +100,7 @@ def select_lambda(
 def _takes_part(record: ModelRecord) -> bool:
     scored = "validation_clean" in record.summary and "validation_pgd10" in record.summary
     method = (record.scheme, record.placement) == ("natural", "head")
-    return record.lambda_ is not None and scored and method
+    return record.lambda_ is not None and scored and method and not record.is_checkpoint
 
 
 def _best(

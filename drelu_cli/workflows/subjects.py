@@ -60,6 +60,11 @@ class DataCache:
         self._context = context
         self._loaded: dict[tuple[str, str | None], DataSplits] = {}
 
+    @property
+    def folder(self) -> Path:
+        """Where data sets and their caches lie."""
+        return self._context.data_folder
+
     def get(self, name: str, path: str | None) -> DataSplits:
         """The splits of a data set."""
         if (name, path) not in self._loaded:
@@ -77,7 +82,8 @@ def find_records(
     """
     if references:
         return [_find(reference, store, outside, data) for reference in references]
-    records = store.models()
+    # Checkpoints of a training are attacked where they are named, or by a sweep.
+    records = [record for record in store.models() if not record.is_checkpoint]
     if not records:
         raise UnknownName(
             f"no models in the registry {store.root}",

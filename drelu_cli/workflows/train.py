@@ -16,6 +16,7 @@ from drelu_cli.data.loading import load
 from drelu_cli.models.checkpoints import read_weights, weights_digest
 from drelu_cli.runtime.devices import pick_device
 from drelu_cli.store.connect import Store, open_store
+from drelu_cli.workflows.checkpoints import Keeper, is_complete
 from drelu_cli.workflows.context import Context
 from drelu_cli.workflows.effective import effective, fitted_to
 from drelu_cli.workflows.files import RESUME, WEIGHTS
@@ -63,6 +64,7 @@ class TrainReport:
             "cap_mean": summary.get("cap_mean"),
             "cap_max": summary.get("cap_max"),
             "seconds": summary.get("seconds"),
+            "pretrained": summary.get("pretrained"),
             "checkpoint": str(self.checkpoint),
             "reused": self.reused,
         }
@@ -104,16 +106,28 @@ def train_recipe(recipe: Recipe, *, force: bool = False, context: Context) -> Tr
     device = pick_device(context.device)
     wanted = effective(recipe)
     data = load(wanted.data.name, context.data_folder, path=wanted.data.path)
-    wanted = fitted_to(wanted, data)
+    wanted = fitted_to(wanted, data, context.data_folder)
     key = wanted.key(data.digest)
     with open_store(context.store) as store:
         folder = store.model_dir(key)
         folder.mkdir(parents=True, exist_ok=True)
         with _only_one(folder, context):
+            keeper = Keeper(store, wanted, data, device)
             known = None if force else _finished(store, key, wanted.report.label)
             if known is not None:
-                return TrainReport(known, store.model_dir(key) / WEIGHTS, reused=True)
-            record = fit_recipe(wanted, data, folder, device, force=force, context=context)
+                if is_complete(store, wanted, known):
+                    return TrainReport(known, store.model_dir(key) / WEIGHTS, reused=True)
+                context.note(f"{known.name} is trained again: checkpoints of it are missing")
+            record = fit_recipe(
+                wanted,
+                data,
+                folder,
+                device,
+                force=force,
+                context=context,
+                keep=keeper,
+                can_resume=keeper.has_all,
+            )
             stored = store.add_model(record)
             (folder / RESUME).unlink(missing_ok=True)
         return TrainReport(stored, folder / WEIGHTS, reused=False)

@@ -28,7 +28,9 @@ def imported(words, cwd):
     return done.stderr.split("IMPORTED")[1].strip()
 
 
-@pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["--version"], ["list"]])
+@pytest.mark.parametrize(
+    "words", [["--help"], ["train", "--help"], ["plot", "--help"], ["--version"], ["list"]]
+)
 def test_help_and_list_import_neither_torch_nor_pandas(words, tmp_path):
     assert imported(words, tmp_path) == "[]"
 

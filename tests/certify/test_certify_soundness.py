@@ -72,15 +72,9 @@ def test_bounds_before_every_layer(kind):
 @pytest.mark.parametrize("placement", ["head", "stem", "all"])
 @pytest.mark.parametrize("activation", nets.ACTIVATION_NAMES)
 def test_every_activation_in_dense_nets(activation, placement):
-    if placement == "all":
-        # Traced by torch.fx: no chain of layers any more. Built here instead.
-        layers = [nn.Flatten(), nn.Linear(84, 12), ACTIVATIONS.bind(activation)(12)]
-        layers += [nn.Linear(12, 8), ACTIVATIONS.bind(activation)(8), nn.Linear(8, nets.CLASSES)]
-        model = nets.chain(*layers)
-    else:
-        model = nets.built(
-            "dense", ACTIVATIONS.bind(activation), placement, width=16, depth=2, extra=10
-        )
+    model = nets.built(
+        "dense", ACTIVATIONS.bind(activation), placement, width=16, depth=2, extra=10
+    )
     for eps in (0.03, 0.3):
         check(model, nets.images(2), eps)
 

@@ -66,7 +66,7 @@ def test_train_json_and_reuse(drelu):
     first = drelu("train", "--epochs", "1", "--json").document
     assert set(first) == {
         "drelu", "command", "schema", "model", "epochs", "stopped_by", "clean_accuracy",
-        "validation_loss", "cap_mean", "cap_max", "seconds", "checkpoint", "reused",
+        "validation_loss", "cap_mean", "cap_max", "seconds", "checkpoint", "reused", "pretrained",
     }  # fmt: skip
     assert set(first["model"]) >= {
         "key", "name", "dataset", "architecture", "activation", "placement", "scheme", "lambda",

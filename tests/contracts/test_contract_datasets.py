@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from PIL import Image
 
 from drelu_cli.data import DATASETS
 from drelu_cli.data import conformance as shipped
@@ -31,6 +32,16 @@ def test_a_third_partys_loader_keeps_the_contract_or_is_told(tmp_path, npz_file)
     object.__setattr__(splits, "mean", (0.0, 0.0, 0.0))
     with pytest.raises(AssertionError):
         shipped.check_dataset(lambda: splits)
+
+
+def test_image_folder_keeps_the_contract(tmp_path):
+    for number in range(8):
+        split, name = ("train", "test")[number % 2], ("cat", "dog")[number // 4]
+        file = tmp_path / "mine" / split / name / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((4, 5, 3), 30 * number, np.uint8)).save(file)
+    folder = str(tmp_path / "mine")
+    shipped.check_dataset(lambda: load("image_folder", tmp_path, path=folder))
 
 
 def test_every_registered_data_set_can_be_imported():

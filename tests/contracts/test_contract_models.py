@@ -10,6 +10,9 @@ from drelu_cli.models.build import build
 
 PLACEMENTS = ("head", "stem", "all")
 SHAPES = {"grey": (1, 8, 8), "colour": (3, 12, 10)}
+# Building these ten times takes seconds.
+BIG = ("resnet50", "resnet101", "mobilenet_v2", "inception_v3")
+SMALL = [name for name in MODELS.builtin_names() if name not in BIG]
 
 
 def builder(name, placement, shape, activation="drelu", classes=4, **options):
@@ -28,8 +31,23 @@ def builder(name, placement, shape, activation="drelu", classes=4, **options):
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 @pytest.mark.parametrize("placement", PLACEMENTS)
-@pytest.mark.parametrize("name", MODELS.builtin_names())
+@pytest.mark.parametrize("name", SMALL)
 def test_every_registered_model_keeps_the_contract(name, placement, shape, tmp_path):
+    shipped.check_model(builder(name, placement, shape), shape, 4, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "placement", "shape"),
+    [
+        *((name, "head", (3, 32, 32)) for name in BIG),
+        *((name, placement, (3, 12, 10)) for name in BIG for placement in ("stem", "all")
+          if name != "resnet101"),  # resnet50's code, twice as long
+        *((name, "head", shape) for name in ("mobilenet_v2", "inception_v3")
+          for shape in ((1, 28, 28), (3, 64, 64))),
+    ],
+)  # fmt: skip
+def test_big_models_keep_the_contract(name, placement, shape, tmp_path):
     shipped.check_model(builder(name, placement, shape), shape, 4, tmp_path)
 
 

@@ -13,7 +13,18 @@ import pytest
 from drelu_cli.core.errors import DataError
 from drelu_cli.data import official
 from drelu_cli.data.loading import load
-from drelu_cli.data.official import CIFAR10, FASHION_MNIST, MNIST, Official, read_batches, read_idx
+from drelu_cli.data.official import read_batches, read_idx
+from drelu_cli.data.releases import (
+    CIFAR10,
+    CIFAR100,
+    FASHION_MNIST,
+    MNIST,
+    RELEASES,
+    STL10,
+    TINY_IMAGENET,
+    Official,
+    is_there,
+)
 from drelu_cli.runtime.vision import import_torchvision
 
 # Read at import: tests run without the user's environment.
@@ -229,9 +240,15 @@ def test_a_batch_that_would_execute_code_is_refused_before_it_is_opened(tmp_path
 
 def test_the_releases_agree_with_torchvisions_lists():
     datasets = import_torchvision().datasets
-    listed = dict([*datasets.CIFAR10.train_list, *datasets.CIFAR10.test_list])
-    listed[datasets.CIFAR10.meta["filename"]] = datasets.CIFAR10.meta["md5"]
-    assert {name: known for name, (_, known) in CIFAR10.files.items()} == listed
+    for ours, theirs in ((CIFAR10, datasets.CIFAR10), (CIFAR100, datasets.CIFAR100)):
+        listed = dict([*theirs.train_list, *theirs.test_list])
+        listed[theirs.meta["filename"]] = theirs.meta["md5"]
+        assert {name: known for name, (_, known) in ours.files.items()} == listed
+        assert ours.folder == theirs.base_folder
+    listed = dict([*datasets.STL10.train_list, *datasets.STL10.test_list])
+    del listed["unlabeled_X.bin"]
+    assert {name: known for name, (_, known) in STL10.files.items()} == listed
+    assert STL10.folder == datasets.STL10.base_folder
     for release_, source in ((MNIST, datasets.MNIST), (FASHION_MNIST, datasets.FashionMNIST)):
         assert [f"{name}.gz" for name in release_.files] == [name for name, _ in source.resources]
 
@@ -243,21 +260,36 @@ def test_the_releases_agree_with_torchvisions_lists():
         ("mnist", (54_000, 6_000, 10_000), (1, 28, 28)),
         ("fashion_mnist", (54_000, 6_000, 10_000), (1, 28, 28)),
         ("cifar10", (45_000, 5_000, 10_000), (3, 32, 32)),
+        ("cifar100", (45_000, 5_000, 10_000), (3, 32, 32)),
+        ("stl10", (4_500, 500, 8_000), (3, 96, 96)),
     ],
 )
 def test_official_files_where_they_are_at_hand(name, sizes, shape):
-    folder = {"mnist": MNIST, "fashion_mnist": FASHION_MNIST, "cifar10": CIFAR10}[name].folder
-    if not (DATA_DIR / folder).is_dir():
-        pytest.skip(f"no {folder} in DRELU_DATA_DIR")
+    release_ = next(one for one in RELEASES if one.name == name)
+    if not is_there(release_, DATA_DIR):
+        pytest.skip(f"no {release_.folder} in DRELU_DATA_DIR")
     splits = load(name, DATA_DIR)
     assert (len(splits.train), len(splits.validation), len(splits.test)) == sizes
-    assert (splits.shape, splits.classes) == (shape, 10)
+    assert (splits.shape, splits.classes) == (shape, 100 if name == "cifar100" else 10)
 
 
 def test_loaders_read_their_own_release(tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr(official, "read_idx", lambda release, _: seen.append(release.name))
     monkeypatch.setattr(official, "read_batches", lambda release, _: seen.append(release.name))
-    for loader in (official.mnist, official.fashion_mnist, official.cifar10):
-        loader(tmp_path)
-    assert seen == ["mnist", "fashion_mnist", "cifar10"]
+    monkeypatch.setattr(official, "read_binary", lambda release, _: seen.append(release.name))
+    names = ["mnist", "fashion_mnist", "cifar10", "cifar100", "stl10"]
+    for name in names:
+        getattr(official, name)(tmp_path)
+    assert seen == names
+
+
+def test_what_is_there_is_told_without_reading_it(tmp_path):
+    assert not is_there(CIFAR100, tmp_path)
+    put(tmp_path / CIFAR100.folder, {"train": b"", "test": b""})
+    assert not is_there(CIFAR100, tmp_path)
+    put(tmp_path / CIFAR100.folder, {"meta": b""})
+    assert is_there(CIFAR100, tmp_path)
+    assert not is_there(TINY_IMAGENET, tmp_path)
+    put(tmp_path / TINY_IMAGENET.folder, {"wnids.txt": b""})
+    assert is_there(TINY_IMAGENET, tmp_path)

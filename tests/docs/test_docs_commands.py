@@ -164,6 +164,7 @@ EXPLAINED = {
     "attack": "attack.md",
     "verify": "verify.md",
     "compare": "compare.md",
+    "plot": "plot.md",
     "sweep": "sweep.md",
     "export": "store.md",
     "gc": "store.md",

@@ -13,12 +13,14 @@ from typing import Any
 
 import docs_pages
 import pytest
+import torch
 import typer
 
 from drelu_cli.certify import METHOD, VERSION
 from drelu_cli.cli import main
 from drelu_cli.cli.app import app
 from drelu_cli.core.records import MASKED, Evidence, State
+from drelu_cli.runtime.vision import import_torchvision
 from drelu_cli.store.connect import open_store
 from drelu_cli.workflows.verdicts import examination_of
 
@@ -98,8 +100,11 @@ def printed(tmp_path_factory, small_store):
     forge_examination(folder / "forged")
     (folder / "own_net.py").write_text(NET)
     (folder / "gaps.csv").write_text(GAPS)
+    backbone = import_torchvision().models.mobilenet_v2(weights=None)
+    torch.save(backbone.state_dict(), folder / "backbone.pt")
     lines = (
         "train --epochs 1 --seed 5",
+        "train --preset tiny --model mobilenet_v2 --set model.pretrained=backbone.pt --store own",
         "attack --suite smoke --samples 20 own_net:plain digits-dense-d-relu-1-s0",
         "attack --attack fgsm --attack pgd:steps=3 --samples 20 own_net:plain --curve 0.05,0.1",
         "attack --suite smoke --samples 20 digits-dense-relu-s0 --save-adversarial points.npz",
@@ -108,11 +113,14 @@ def printed(tmp_path_factory, small_store):
         "attack --suite smoke --samples 20 --store forged",
         "compare --where dataset=digits",
         "compare --store forged",
+        "compare --sensitivity",
+        "plot --over lambda --out figure.png",
         "stats",
         "stats published:table2",
         "stats gaps.csv --control A",
         "audit published:table2",
         "sweep smoke --preset tiny --store other",
+        "sweep smoke --preset tiny --store planned --dry-run",
         "sweep smoke --preset tiny --store failing --set train.lr=1e20",
         "list",
         "list evaluations",

@@ -73,6 +73,6 @@ def test_every_recipe_expands_with_every_preset(name):
         found = [effective(recipe) for recipe, _ in members(read_source(name), preset=preset)]
         counts[preset] = len(found)
         assert found
-        keys = [recipe.key("data") for recipe in found]
+        keys = [recipe.key(recipe.data.name) for recipe in found]
         assert len(set(keys)) == len(keys)
     assert counts["tiny"] <= counts["fast"]

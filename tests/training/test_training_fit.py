@@ -10,6 +10,7 @@ from drelu_cli.runtime.streams import Stream
 from drelu_cli.training import SCHEMES
 from drelu_cli.training.fit import BoundPhase, Fit, Images
 from drelu_cli.training.resume import load_state, save_state
+from drelu_cli.training.validation import validated
 
 
 def images(count, offset=0):
@@ -108,7 +109,9 @@ def test_early_stopping_keeps_the_best_weights():
     losses = [record["validation_loss"] for record in result.history]
     assert result.stopped_by == "early stopping"
     assert min(losses) < min(losses[-3:])
-    kept = training._validate(shaking)["validation_loss"]
+    kept = validated(
+        training.model, training.validation, shaking.scheme, 0.1, lambda index: Stream(0, index)
+    ).loss
     assert kept == pytest.approx(min(losses), rel=1e-5)
     assert result.validation_loss == min(losses)
 
@@ -170,8 +173,8 @@ def test_an_unreadable_state_is_no_state(tmp_path):
     ("count", "size", "lengths"), [(9, 4, [4, 5]), (8, 4, [4, 4]), (1, 4, [1]), (3, 1, [1, 2])]
 )
 def test_a_last_batch_of_one_joins_the_one_before(count, size, lengths):
-    from drelu_cli.training.fit import _batches
+    from drelu_cli.training.batches import batches
 
-    parts = _batches(torch.arange(count), size)
+    parts = batches(torch.arange(count), size)
     assert [len(part) for part in parts] == lengths
     assert torch.cat(parts).tolist() == list(range(count))

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -86,17 +87,47 @@ def test_two_processes_train_the_same_recipe_once(tmp_path):
     assert sum("epoch 1\n" in output for output in outputs) == 1
 
 
+COUNTING = """
+import os
+from drelu_cli.training.schemes import natural
+
+def counting(model, x, y, stream, /):
+    with open(os.environ["COUNTED"], "a") as log:
+        log.write(f"{stream.seed} {stream.path[0]} {stream.path[2]}\\n")
+    return natural(model, x, y, stream)
+"""
+GRID = """
+scheme = "counted:counting"
+[data]
+train_samples = 400
+[train]
+epochs = 12
+[attack]
+attacks = ["fgsm", "pgd:steps=5", "apgd_ce:steps=5"]
+samples = 60
+[grid]
+activation = ["relu"]
+"train.seed" = [0, 1, 2, 3]
+"""
+
+
 @pytest.mark.slow
-def test_a_sweep_killed_at_any_moment_ends_with_the_same_table(tmp_path):
-    """Kills at five moments; then the outcomes equal the undisturbed ones."""
+def test_a_sweep_killed_at_three_random_moments_ends_with_the_same_table(tmp_path):
+    """Nothing is trained twice: the batches are counted, but for an epoch under way per kill."""
     import json
+    import random
 
-    command = [sys.executable, "-m", "drelu_cli", "sweep", "smoke", "--seed", "0", "--json"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    (tmp_path / "counted.py").write_text(COUNTING)
+    (tmp_path / "grid.toml").write_text(GRID)
+    moments = random.SystemRandom()
 
-    def ran(store, kill_after=None):
+    def run(name, *arguments, kill_after=None):
+        environment = {
+            **os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(tmp_path),
+            "COUNTED": str(tmp_path / f"{name}.txt"),
+        }  # fmt: skip
         process = subprocess.Popen(
-            [*command, "--store", str(store)],
+            [sys.executable, "-m", "drelu_cli", *arguments, "--store", str(tmp_path / name)],
             env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         )  # fmt: skip
         if kill_after is not None:
@@ -104,17 +135,32 @@ def test_a_sweep_killed_at_any_moment_ends_with_the_same_table(tmp_path):
             process.kill()
         return process.communicate()[0]
 
-    whole = json.loads(ran(tmp_path / "whole"))
-    for moment in (3.0, 4.0, 4.5, 5.5, 7.0):
-        ran(tmp_path / "killed", kill_after=moment)
-    final = json.loads(ran(tmp_path / "killed"))
-    trainings = final["trainings"]
-    assert trainings["done"] + trainings["reused"] == whole["trainings"]["planned"]
-    assert final["failures"] == []
+    sweep = ("sweep", str(tmp_path / "grid.toml"), "--json")
+    began = time.perf_counter()
+    whole = json.loads(run("whole", *sweep))
+    length = time.perf_counter() - began
+    killed_at = [moments.uniform(0.2, 0.8) * length for _ in range(3)]
+    for moment in killed_at:
+        run("killed", *sweep, kill_after=moment)
+    final = json.loads(run("killed", *sweep))
+    where = f"killed after {killed_at} of {length:.1f} s"
+    assert (final["failures"], whole["failures"]) == ([], []), where
+    assert final["trainings"]["planned"] == 4 == whole["trainings"]["done"]
     for name in ("whole", "killed"):
         with open_store(tmp_path / name, create=False) as store:
             assert store.check() > 0
-    assert outcomes(tmp_path / "whole") == outcomes(tmp_path / "killed")
+        run(name, "compare", "--out", str(tmp_path / f"{name}.md"))
+    assert outcomes(tmp_path / "whole") == outcomes(tmp_path / "killed"), where
+    assert (tmp_path / "whole.md").read_text() == (tmp_path / "killed.md").read_text(), where
+    once, again = (batches(tmp_path / f"{name}.txt") for name in ("whole", "killed"))
+    assert set(once) == set(again), where
+    repeated = {epoch for epoch in again if again[epoch] != once[epoch]}
+    assert len(repeated) <= 3, f"{where}: trained again: {repeated}"
+
+
+def batches(log: Path):
+    """How often each (seed, purpose, epoch) was seen."""
+    return Counter(log.read_text().splitlines())
 
 
 def outcomes(root: Path):

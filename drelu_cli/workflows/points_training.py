@@ -1,0 +1,143 @@
+"""Points over a training: its checkpoints by epoch, and the minima that were found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from drelu_cli.core.errors import UnknownName
+from drelu_cli.core.records import ModelRecord
+from drelu_cli.store.connect import Store
+from drelu_cli.workflows.points import (
+    ADAPTIVE,
+    CLAIMED,
+    CLEAN,
+    Point,
+    Results,
+    column_points,
+    samples_of,
+    series_points,
+)
+from drelu_cli.workflows.points_groups import is_moment
+
+_GAP = ("train_accuracy", "validation_accuracy")
+
+
+def epoch_points(found: Results, store: Store) -> tuple[list[Point], list[str]]:
+    """Clean, claimed and adaptive over the epochs of each regime, and train minus validation.
+
+    Checkpoints of one regime at one epoch are averaged over seeds. Where `claimed` is not
+    complete, the attacks stand in its place.
+
+    Raises:
+        UnknownName: no checkpoint along a training is stored.
+    """
+    parents = {record.key: record for record in store.models()}
+    moments: dict[tuple[str, str, str, int], list[ModelRecord]] = {}
+    for record in found.records.values():
+        epoch = record.summary.get("epoch")
+        if is_moment(record) and epoch is not None:
+            parent = parents.get(str(record.summary["parent"]))
+            regime = _regime(record, parent, int(epoch))
+            place = (found.datasets[record.key], record.architecture, regime, int(epoch))
+            moments.setdefault(place, []).append(record)
+    points = [
+        point
+        for place, members in sorted(moments.items(), key=lambda item: item[0][3])
+        for point in _moment(found, place, members)
+    ]
+    if not points:
+        raise UnknownName(
+            "no attacked checkpoint along a training is stored",
+            hint="train.checkpoint_every keeps some; drelu attack NAME attacks them",
+        )
+    return _whole(points), []
+
+
+def _regime(record: ModelRecord, parent: ModelRecord | None, epoch: int) -> str:
+    return record.label.removesuffix(f" epoch {epoch}") if parent is None else parent.label
+
+
+def _moment(
+    found: Results, place: tuple[str, str, str, int], members: Sequence[ModelRecord]
+) -> Iterator[Point]:
+    dataset, architecture, regime, epoch = place
+    threat = found.threat(dataset)
+    base = {
+        "dataset": dataset, "architecture": architecture, "group": regime, "axis": "epoch",
+        "treatment": members[0].label, "x": float(epoch), "quantity": "accuracy",
+    }  # fmt: skip
+    if threat is not None:
+        yield from series_points(found, members, threat, base)
+        yield from column_points(found, members, threat, base, (CLAIMED,))
+    gaps = [_gap(one.summary) for one in members]
+    if all(gap is not None for gap in gaps):
+        known = [gap for gap in gaps if gap is not None]
+        yield {**base, "quantity": "gap", "series": "gap", **_spread(known)}
+
+
+def _gap(summary: Mapping[str, Any]) -> float | None:
+    train, validation = (summary.get(name) for name in _GAP)
+    return None if train is None or validation is None else float(train) - float(validation)
+
+
+def _spread(values: Sequence[float]) -> Point:
+    """Mean and standard deviation of what is no share of samples."""
+    import statistics
+
+    mean = statistics.fmean(values)
+    found: Point = {"mean": mean, "n_seeds": len(values)}
+    if len(values) > 1:
+        spread = statistics.stdev(values)
+        found |= {"low": mean - spread, "high": mean + spread, "interval": "std"}
+    return found
+
+
+def _whole(points: Sequence[Point]) -> list[Point]:
+    """Without the single attacks where every regime has the column that sums them up."""
+    kept = {"clean", CLAIMED, ADAPTIVE, "gap"}
+    claimed = {point["group"] for point in points if point["series"] == CLAIMED}
+    return [point for point in points if point["group"] not in claimed or point["series"] in kept]
+
+
+def sensitivity_points(found: Results) -> tuple[list[Point], list[str]]:
+    """One point per minimum: its loss and its robust accuracies over its sensitivity.
+
+    Raises:
+        UnknownName: no stored model has the measure.
+    """
+    points: list[Point] = []
+    without = 0
+    for record in found.records.values():
+        measured = record.summary.get("sensitivity")
+        if not isinstance(measured, Mapping) or measured.get("mean_log_width") is None:
+            without += 1
+            continue
+        points += _minimum(found, record, float(measured["mean_log_width"]))
+    if not points:
+        raise UnknownName(
+            "no attacked model with a stored sensitivity fits",
+            hint="drelu compare --sensitivity measures it",
+        )
+    notes = [f"left out, without a measured sensitivity: {without} models"] if without else []
+    return points, notes
+
+
+def _minimum(found: Results, record: ModelRecord, width: float) -> Iterator[Point]:
+    threat = found.threat(found.datasets[record.key])
+    mark = ""
+    if record.summary.get("accepted") is not None:
+        mark = "accepted" if record.summary["accepted"] else "rejected"
+    hop = record.summary.get("hop")
+    group = record.label if hop is None else record.label.removesuffix(f" hop {hop}")
+    base = {
+        "dataset": found.datasets[record.key], "architecture": record.architecture,
+        "group": group, "treatment": found.labels[record.key], "axis": "sensitivity", "x": width,
+        "mark": mark, "n_samples": samples_of(found, record),
+    }  # fmt: skip
+    loss = record.summary.get("validation_loss")
+    if loss is not None:
+        yield {**base, "quantity": "loss", "series": "loss", "mean": float(loss), "n_seeds": 1}
+    if threat is not None:
+        points = series_points(found, [record], threat, {**base, "quantity": "accuracy"})
+        yield from (point for point in points if point["series"] != CLEAN)
