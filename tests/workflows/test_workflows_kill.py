@@ -97,7 +97,7 @@ def counting(model, x, y, stream, /):
     return natural(model, x, y, stream)
 """
 GRID = """
-scheme = "counted:counting"
+scheme = "counting"
 [data]
 train_samples = 400
 [train]
@@ -118,6 +118,10 @@ def test_a_sweep_killed_at_three_random_moments_ends_with_the_same_table(tmp_pat
     import random
 
     (tmp_path / "counted.py").write_text(COUNTING)
+    about = tmp_path / "counted-1.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: counted\nVersion: 1\n")
+    (about / "entry_points.txt").write_text("[drelu.schemes]\ncounting = counted:counting\n")
     (tmp_path / "grid.toml").write_text(GRID)
     moments = random.SystemRandom()
 
