@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules import module as torch_module
 
 from drelu_cli.activations.contract import Activation
+from drelu_cli.runtime.containers import is_chain, is_watched
 
 _PROBES = 4  # points at which chain and model are compared
 
@@ -35,17 +35,15 @@ _POINTWISE = (
 def layers_of(model: nn.Module, x: Tensor) -> list[nn.Module] | None:
     """The modules that `model` calls one after another; None where that is not certain.
 
-    Containers are `nn.Sequential` and its subclasses. That a subclass adds nothing is checked
-    by comparing chain and model at a few points. A hook, a replaced `forward` and a layer that
-    is neither torch's nor one of our activations may do anything, count passes for one: None.
+    Containers are `nn.Sequential` and subclasses that declare to add nothing; chain and model
+    are compared at a few points all the same. A hook, a replaced `forward` and a layer that is
+    neither torch's nor one of our activations may do anything, count passes for one: None.
 
     Args:
         model: in evaluation mode.
         x: (N, ...) points of the model's input space.
     """
-    if not isinstance(model, nn.Sequential) or any(_watched(part) for part in model.modules()):
-        return None
-    if _globally_watched():
+    if not is_chain(model) or any(is_watched(part) for part in model.modules()):
         return None
     layers = list(_leaves(model))
     if not all(_is_known(layer) for layer in layers):
@@ -78,7 +76,7 @@ def called(layers: list[nn.Module], point: Tensor) -> Tensor:
 
 
 def _leaves(module: nn.Module) -> Iterator[nn.Module]:
-    if not isinstance(module, nn.Sequential):
+    if not is_chain(module):
         yield module
         return
     # Not `children`, which hides repeats.
@@ -89,16 +87,6 @@ def _leaves(module: nn.Module) -> Iterator[nn.Module]:
 
 def _is_known(layer: nn.Module) -> bool:
     return type(layer).__module__.startswith("torch.nn.modules.") or is_pointwise(layer)
-
-
-def _watched(module: nn.Module) -> bool:
-    hooks = (module._forward_hooks, module._forward_pre_hooks)  # noqa: SLF001
-    return any(hooks) or "forward" in vars(module)
-
-
-def _globally_watched() -> bool:
-    names = ("_global_forward_hooks", "_global_forward_pre_hooks")
-    return any(getattr(torch_module, name) for name in names)
 
 
 def _same(chain: Tensor, logits: Tensor) -> bool:

@@ -6,12 +6,24 @@ from collections.abc import Iterator
 
 from torch import fx, nn
 
+from drelu_cli.core.errors import ModelError
+from drelu_cli.runtime.containers import is_chain, is_watched
+
 
 def leaves(module: nn.Module, name: str) -> Iterator[tuple[str, nn.Module]]:
     """The modules that nested `nn.Sequential`s and straight traced graphs call, with their names.
 
-    Placement `all` gives a traced graph; one that is no chain is given as it is.
+    Placement `all` gives a traced graph. What is no chain is given as it is: a graph with
+    branches, a subclass of `nn.Sequential` with a `forward` of its own.
+
+    Raises:
+        ModelError: a hook, or a `forward` replaced on one module.
     """
+    if is_watched(module):
+        raise ModelError(
+            f"{name} has a hook or a replaced forward: what it computes is not certain",
+            hint="remove the hook before bounds are asked for",
+        )
     chain = _calls(module)
     if chain is None:
         yield name, module
@@ -22,7 +34,7 @@ def leaves(module: nn.Module, name: str) -> Iterator[tuple[str, nn.Module]]:
 
 def _calls(module: nn.Module) -> list[tuple[str, nn.Module]] | None:
     """What a container calls one after another; None for what is no such container."""
-    if isinstance(module, nn.Sequential):
+    if is_chain(module):
         # Not `named_children`, which hides repeats.
         held = module._modules.items()  # noqa: SLF001
         return [(name, child) for name, child in held if child is not None]

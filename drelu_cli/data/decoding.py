@@ -100,7 +100,8 @@ def _manifest(tree: Tree) -> str:
             except OSError as problem:
                 raise DataError(f"{path} cannot be read: {problem.strerror}") from problem
             name = path.relative_to(tree.root).as_posix()
-            digest.update(f"{name}\0{label}\0{found.st_size}\0{found.st_mtime_ns}\n".encode())
+            state = f"{found.st_size}\0{found.st_mtime_ns}\0{found.st_ctime_ns}"
+            digest.update(f"{name}\0{label}\0{state}\n".encode())
         parts[split] = digest.hexdigest()
     return digest_of(parts)
 

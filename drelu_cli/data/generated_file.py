@@ -1,7 +1,7 @@
 """A file of generated images: what it holds, where its pixels lie, and its digest.
 
 The digest covers images and labels as stored, so an .npz keeps it when it is compressed, copied
-or renamed. It is taken once per file: path, size and time of its last change stand for it after.
+or renamed. It is taken once per file: path, size and times of its last change stand for it after.
 """
 
 from __future__ import annotations
@@ -129,7 +129,8 @@ def _labels(file: Path, archive: zipfile.ZipFile, *, len_: int) -> NDArray[np.in
 def _digest(file: Path, archive: zipfile.ZipFile, cache: Path) -> str:
     """sha256 of both members, taken once per file; reading them checks zip's own checksums."""
     found = file.stat()
-    known = f"{file.resolve()}\0{found.st_size}\0{found.st_mtime_ns}"
+    # An unpacked archive may give all files one st_mtime; nobody sets st_ctime.
+    known = f"{file.resolve()}\0{found.st_size}\0{found.st_mtime_ns}\0{found.st_ctime_ns}"
     note = cache / f"generated-{hashlib.sha256(known.encode()).hexdigest()[:32]}.sha256"
     with contextlib.suppress(OSError):
         text = note.read_text(encoding="ascii", errors="replace").strip()

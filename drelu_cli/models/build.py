@@ -18,6 +18,7 @@ from drelu_cli.core.registry import Bound
 from drelu_cli.models import MODELS
 from drelu_cli.models.contract import Normalize, Shape, require, shape_text, stem_of
 from drelu_cli.models.placement import fill_everywhere
+from drelu_cli.runtime.containers import calls_children_in_order
 from drelu_cli.runtime.modes import evaluation_mode
 
 
@@ -48,6 +49,7 @@ class Classifier(nn.Sequential):
             module.train(False)
         return self
 
+    @calls_children_in_order
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - nn.Sequential's own name
         """(N, C, H, W) in [0, 1] to (N, classes) logits.
 

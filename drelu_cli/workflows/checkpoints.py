@@ -114,6 +114,16 @@ def checkpoints_of(store: Store, key: str) -> list[ModelRecord]:
     return sorted(found, key=_place)
 
 
+def kept_along(store: Store, recipe: Recipe, key: str) -> list[ModelRecord]:
+    """Those checkpoints that `recipe` keeps: another recipe of the same key may have kept more."""
+    every = recipe.train.checkpoint_every
+    return [
+        record
+        for record in checkpoints_of(store, key)
+        if "hop" in record.summary or (every and int(record.summary["epoch"]) % every == 0)
+    ]
+
+
 def _place(record: ModelRecord) -> tuple[bool, int]:
     summary: Mapping[str, Any] = record.summary
     return "hop" in summary, int(summary.get("hop", summary.get("epoch", 0)))

@@ -151,10 +151,11 @@ def _speed(job: Planned, speeds: dict[str, Speed], device: torch.device, context
 
 
 def _phases(job: Planned, passes: PassTimes) -> Iterator[tuple[int, float]]:
-    """Images and seconds of each phase."""
+    """Images and seconds of each phase and each basin hop."""
     limit = job.recipe.data.train_samples
     size = len(job.data.train) if limit is None else min(limit, len(job.data.train))
-    for phase in job.recipe.phase:
+    hop = job.recipe.phase[-1].model_copy(update={"epochs": job.recipe.train.hop_epochs})
+    for phase in (*job.recipe.phase, *[hop] * job.recipe.train.hops):
         cost = scheme_cost(phase.scheme, phase.options)
         images = size * (phase.epochs or 0)
         each = (

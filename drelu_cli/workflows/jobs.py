@@ -10,7 +10,7 @@ from drelu_cli.core.records import ModelRecord
 from drelu_cli.store.connect import FILE_NAME, Store, open_store
 from drelu_cli.workflows.attack import DEFAULT_SUITE
 from drelu_cli.workflows.cascade import answers
-from drelu_cli.workflows.checkpoints import checkpoints_of, is_complete
+from drelu_cli.workflows.checkpoints import is_complete, kept_along
 from drelu_cli.workflows.context import Context
 from drelu_cli.workflows.effective import effective, fitted_to, label_of, name_of
 from drelu_cli.workflows.estimate import Planned
@@ -104,7 +104,7 @@ def _job(
     if store is not None and record is not None:
         found = is_complete(store, wanted_recipe, record)
         missing = _missing(store, record, tasks, wanted, samples)
-        along = checkpoints_of(store, key)
+        along = kept_along(store, wanted_recipe, key)
         moments = len(along) if found else moments
         if found:
             missing_along = tuple(

@@ -57,14 +57,7 @@ class Results:
 
     def threat(self, dataset: str) -> Threat | None:
         """The threat of a data set's plot: that which most of its attacks are stored at."""
-        here = self._attacked(dataset)
-        if here.empty:
-            return None
-        counts = Counter(
-            (str(norm), float(eps)) for norm, eps in zip(here.norm, here.eps, strict=True)
-        )
-        # The smallest of several that are equally common: larger ones probe, they do not rank.
-        return min(counts, key=lambda threat: (-counts[threat], threat))
+        return _commonest(self._attacked(dataset))
 
     def _attacked(self, dataset: str) -> pd.DataFrame:
         """Rows with an accuracy; of a minimal-norm attack only where there is nothing else."""
@@ -74,13 +67,15 @@ class Results:
         return rows if others.empty else others
 
     def shares(self, key: str, series: str, threat: Threat) -> pd.Series[Any] | None:
-        """The row of one model under one series; CW-L2 has a threat of its own."""
-        rows = self.frame[(self.frame["model_key"] == key) & (self.frame["shown"] == series)]
-        rows = rows.dropna(subset=["accuracy"])
-        if series != CLEAN:
-            at = (rows["norm"] == threat[0]) & (rows["eps"] == threat[1])
-            rows = rows[at] if at.any() else rows[rows["attack"] == MINIMAL_NORM]
-        return None if rows.empty else rows.iloc[0]
+        """The row of one model under one series; CW-L2 has a threat of its own, one for all."""
+        rows = self.frame[self.frame["shown"] == series].dropna(subset=["accuracy"])
+        mine = rows[rows["model_key"] == key]
+        if series != CLEAN and len(mine):
+            if (mine["attack"] == MINIMAL_NORM).all():
+                alike = rows["dataset"] == mine["dataset"].iloc[0]
+                threat = _commonest(rows[alike]) or threat
+            mine = mine[(mine["norm"] == threat[0]) & (mine["eps"] == threat[1])]
+        return None if mine.empty else mine.iloc[0]
 
     def column(self, key: str, threat: Threat) -> Mapping[str, Any]:
         """The columns of one model under one threat; empty where nothing is stored."""
@@ -90,6 +85,13 @@ class Results:
         """The worst word over the seeds, with its count."""
         words = [str(self.column(one.key, threat).get("verdict", NOT_EXAMINED)) for one in members]
         return worst_word(words)
+
+
+def _commonest(rows: pd.DataFrame) -> Threat | None:
+    """The threat that most rows have; None without rows."""
+    counts = Counter((str(norm), float(eps)) for norm, eps in zip(rows.norm, rows.eps, strict=True))
+    # The smallest of several that are equally common: larger ones probe, they do not rank.
+    return min(counts, key=lambda threat: (-counts[threat], threat), default=None)
 
 
 def results(

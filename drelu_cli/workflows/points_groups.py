@@ -131,16 +131,16 @@ def _without(value: Any, path: Sequence[str]) -> Any:
     }
 
 
-def _identity(record: ModelRecord, field: str) -> dict[str, Any]:
-    """The training's identity without the swept field and the seed."""
+def identity_without(record: ModelRecord, *fields: str) -> dict[str, Any]:
+    """The training's identity without some dotted fields and the seed."""
     identity: Any = Recipe.from_mapping(record.recipe).identity(record.dataset_digest)
-    for one in (field, "train.seed"):
+    for one in (*fields, "train.seed"):
         identity = _without(identity, one.split("."))
     return dict(identity)
 
 
 def _family(record: ModelRecord, field: str) -> str:
-    return digest_of(_identity(record, field))
+    return digest_of(identity_without(record, field))
 
 
 def _names(
@@ -160,7 +160,8 @@ def _names(
         if len(alike) == 1:
             names[place] = name
             continue
-        flat = [_flat(_identity(next(iter(members[one].values()))[0], field)) for one in alike]
+        firsts = [next(iter(members[one].values()))[0] for one in alike]
+        flat = [_flat(identity_without(first, field)) for first in firsts]
         mine = flat[alike.index(place)]
         fields = [key for key in mine if len({str(one.get(key)) for one in flat}) > 1]
         told = [f"{key.split('.')[-1]} {mine[key]}" for key in fields[:_SHOWN_DIFFERENCES]]

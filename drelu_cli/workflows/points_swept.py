@@ -8,7 +8,14 @@ from typing import Any
 from drelu_cli.core.errors import UnknownName
 from drelu_cli.core.records import ModelRecord
 from drelu_cli.workflows.points import ADAPTIVE, Point, Results, column_points, series_points
-from drelu_cli.workflows.points_groups import FIELDS, Group, Value, groups_of, is_moment
+from drelu_cli.workflows.points_groups import (
+    FIELDS,
+    Group,
+    Value,
+    groups_of,
+    identity_without,
+    is_moment,
+)
 
 
 def swept_points(found: Results, axis: str) -> tuple[list[Point], list[str]]:
@@ -94,11 +101,9 @@ def twins_of(found: Results, record: ModelRecord) -> list[ModelRecord]:
 
 
 def _same(one: ModelRecord, other: ModelRecord) -> bool:
-    def mark(record: ModelRecord) -> tuple[Any, ...]:
-        recipe = record.recipe
-        images = recipe.get("data", {}).get("train_samples")
-        epochs = [phase.get("epochs") for phase in recipe.get("phase", [])]
-        place = (record.dataset_digest, record.architecture, record.scheme, record.placement)
-        return (*place, images, epochs)
+    """Whether two trainings are alike but for activation, caps and seed."""
+
+    def mark(record: ModelRecord) -> dict[str, Any]:
+        return identity_without(record, "activation", "penalty", "phase.*.cap_lr")
 
     return mark(one) == mark(other)

@@ -8,6 +8,7 @@ from typing import Any
 from drelu_cli.core.errors import UnknownName
 from drelu_cli.core.records import ModelRecord
 from drelu_cli.store.connect import Store
+from drelu_cli.workflows.cells import labels_of
 from drelu_cli.workflows.points import (
     ADAPTIVE,
     CLAIMED,
@@ -26,19 +27,21 @@ _GAP = ("train_accuracy", "validation_accuracy")
 def epoch_points(found: Results, store: Store) -> tuple[list[Point], list[str]]:
     """Clean, claimed and adaptive over the epochs of each regime, and train minus validation.
 
-    Checkpoints of one regime at one epoch are averaged over seeds. Where `claimed` is not
-    complete, the attacks stand in its place.
+    Checkpoints of one regime at one epoch are averaged over seeds; trainings that differ in more
+    than the seed are regimes of their own. Where `claimed` is not complete, the attacks stand in
+    its place.
 
     Raises:
         UnknownName: no checkpoint along a training is stored.
     """
-    parents = {record.key: record for record in store.models()}
+    parents = {record.summary.get("parent") for record in found.records.values()}
+    regimes = labels_of([record for record in store.models() if record.key in parents])
     moments: dict[tuple[str, str, str, int], list[ModelRecord]] = {}
     for record in found.records.values():
         epoch = record.summary.get("epoch")
         if is_moment(record) and epoch is not None:
-            parent = parents.get(str(record.summary["parent"]))
-            regime = _regime(record, parent, int(epoch))
+            plain = record.label.removesuffix(f" epoch {epoch}")
+            regime = regimes.get(str(record.summary["parent"]), plain)
             place = (found.datasets[record.key], record.architecture, regime, int(epoch))
             moments.setdefault(place, []).append(record)
     points = [
@@ -52,10 +55,6 @@ def epoch_points(found: Results, store: Store) -> tuple[list[Point], list[str]]:
             hint="train.checkpoint_every keeps some; drelu attack NAME attacks them",
         )
     return _whole(points), []
-
-
-def _regime(record: ModelRecord, parent: ModelRecord | None, epoch: int) -> str:
-    return record.label.removesuffix(f" epoch {epoch}") if parent is None else parent.label
 
 
 def _moment(
@@ -94,10 +93,15 @@ def _spread(values: Sequence[float]) -> Point:
 
 
 def _whole(points: Sequence[Point]) -> list[Point]:
-    """Without the single attacks where every regime has the column that sums them up."""
-    kept = {"clean", CLAIMED, ADAPTIVE, "gap"}
-    claimed = {point["group"] for point in points if point["series"] == CLAIMED}
-    return [point for point in points if point["group"] not in claimed or point["series"] in kept]
+    """Without the single attacks of a regime whose every epoch has the column that sums them up."""
+    kept = {CLEAN, CLAIMED, ADAPTIVE, "gap"}
+    claimed = {(*_place(one), one["x"]) for one in points if one["series"] == CLAIMED}
+    lacking = {_place(one) for one in points if (*_place(one), one["x"]) not in claimed}
+    return [one for one in points if _place(one) in lacking or one["series"] in kept]
+
+
+def _place(point: Point) -> tuple[str, str, str]:
+    return point["dataset"], point["architecture"], point["group"]
 
 
 def sensitivity_points(found: Results) -> tuple[list[Point], list[str]]:

@@ -105,9 +105,16 @@ def _extended(name: Any, reference: str, where: str, above: tuple[str, ...]) -> 
         return Source("", "", "", {}, {}, {})
     if not isinstance(name, str):
         raise RecipeError(f"{where}: extends: expected a recipe's name or path, got {name!r}")
+    named = Path(name)
+    if _is_path(named) and not named.is_absolute():
+        name = str(Path(reference).parent / named)  # beside the recipe that says it
     if name in (*above, reference):
         raise RecipeError(f"{where}: extends: {' -> '.join((*above, reference, name))} is a circle")
     return read_source(name, above=(*above, reference))
+
+
+def _is_path(reference: Path) -> bool:
+    return reference.suffix == ".toml" or len(reference.parts) > 1
 
 
 def _over(below: Source, source: Source) -> Source:
@@ -116,12 +123,26 @@ def _over(below: Source, source: Source) -> Source:
         name: _preset_over(below.presets.get(name, {}), source.presets.get(name, {}))
         for name in (*below.presets, *source.presets)
     }
+    # A field that the upper recipe sets stands above an axis of the lower one.
+    axes = {axis: values for axis, values in below.grid.items() if not _sets(source.mapping, axis)}
     return replace(
         source,
         mapping=merged(below.mapping, source.mapping),
-        grid={**below.grid, **source.grid},
+        grid={**axes, **source.grid},
         presets=presets,
     )
+
+
+def _sets(mapping: Mapping[str, Any], field: str) -> bool:
+    """Whether a recipe sets the dotted field itself."""
+    if field in mapping:
+        return True
+    at: Any = spelled_out(mapping)
+    for piece in field.split("."):
+        if not isinstance(at, Mapping) or piece not in at:
+            return False
+        at = at[piece]
+    return True
 
 
 def _preset_over(low: Mapping[str, Any], high: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -132,7 +153,7 @@ def _preset_over(low: Mapping[str, Any], high: Mapping[str, Any]) -> Mapping[str
 
 def _text(reference: str) -> tuple[str, str]:
     path = Path(reference)
-    if path.suffix == ".toml" or len(path.parts) > 1:
+    if _is_path(path):
         if not path.is_file():
             raise UnknownName(
                 f"there is no recipe file '{reference}'",
@@ -201,8 +222,16 @@ def _chosen(axes: Mapping[str, Any], field: str, wanted: list[Any]) -> dict[str,
             isinstance(one, Mapping) and field in one for one in values
         )
         kept = [one for one in values if one[field] in wanted] if tables else []
-        if kept:
-            found[name] = kept
+        if not kept:
+            continue
+        there = [one[field] for one in values]
+        lacking = [str(one) for one in wanted if one not in there]
+        if lacking:
+            raise RecipeError(
+                f"{field}: {', '.join(lacking)} is not on the axis {name}",
+                hint=f"it has {', '.join(dict.fromkeys(map(str, there)))}",
+            )
+        found[name] = kept
     return found
 
 

@@ -12,7 +12,7 @@ from drelu_cli.published.tables import published_table
 from drelu_cli.report.certificates import violation_lines
 from drelu_cli.store.connect import open_store
 from drelu_cli.workflows.attack import attack
-from drelu_cli.workflows.checkpoints import checkpoints_of
+from drelu_cli.workflows.checkpoints import kept_along
 from drelu_cli.workflows.context import Context
 from drelu_cli.workflows.estimate import Estimate, estimate
 from drelu_cli.workflows.jobs import Job, plan, to_do
@@ -156,14 +156,16 @@ def _run(job: Job, report: SweepReport, context: Context) -> None:
         report.trainings.reused += trained.reused
         report.trainings.done += not trained.reused
         report.model_keys.append(trained.record.key)
+    planned = job.evaluations
     try:
-        along = _along(trained.record.key, context) if job.moments else []
+        along = _along(job, context) if job.moments else []
         # A training that stopped early has fewer weights along it than its plan.
-        report.evaluations.planned -= len(job.tasks) * (job.moments - len(along))
+        planned = len(job.tasks) * (1 + len(along))
+        report.evaluations.planned -= job.evaluations - planned
         names = [record.name for record in (trained.record, *along)]
         attacked = attack(names, wanted=job.wanted, context=context)
     except Exception:
-        report.evaluations.failed += job.evaluations
+        report.evaluations.failed += planned
         raise
     report.evaluations.reused += attacked.reused
     report.evaluations.done += attacked.run
@@ -171,7 +173,7 @@ def _run(job: Job, report: SweepReport, context: Context) -> None:
         raise CheckFailed("; ".join(violation_lines(attacked.violations)))
 
 
-def _along(key: str, context: Context) -> list[ModelRecord]:
+def _along(job: Job, context: Context) -> list[ModelRecord]:
     """The weights along a training."""
     with open_store(context.store, create=False) as store:
-        return checkpoints_of(store, key)
+        return kept_along(store, job.effective, job.key)

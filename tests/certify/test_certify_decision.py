@@ -11,6 +11,7 @@ from drelu_cli.certify import crown
 from drelu_cli.certify.crown import crown_margins
 from drelu_cli.certify.decision import MARGIN, certified
 from drelu_cli.certify.interval import ball, interval_bounds
+from drelu_cli.certify.network import layers_of
 from drelu_cli.core.errors import BadValue, ModelError, UnknownName
 
 
@@ -185,6 +186,13 @@ class Skip(nn.Sequential):
         return x + super().forward(x)
 
 
+class Gate(nn.Sequential):
+    """Adds something where no test image is: a comparison at points does not see it."""
+
+    def forward(self, x):
+        return super().forward(x) + 50 * torch.relu(x[:, :1].flatten(1).amax(1, True) - 0.999)
+
+
 class LeakyCap(SReLU):
     """A capped ReLU that is none."""
 
@@ -204,7 +212,7 @@ def around(layer):
         (Sly(84, 84), "model.2, a Sly"),
         (nn.Sequential(nn.ReLU(), nn.Softmax(1)), "model.2.1, a Softmax"),
         (nn.Flatten(0, 0), r"model.2, Flatten\(start_dim=0"),
-        (Skip(nn.Linear(84, 84)), "something else"),
+        (Skip(nn.Linear(84, 84)), "model.2, a Skip"),
     ],
 )
 def test_what_has_no_bounds_is_named(layer, named):
@@ -242,7 +250,7 @@ def test_a_subclass_of_a_known_activation_is_bounded_by_itself():
 
 def test_a_hook_is_noticed(model):
     model.net.head.register_forward_hook(lambda module, given, out: 2 * out)
-    with pytest.raises(ModelError, match="something else"):
+    with pytest.raises(ModelError, match="a hook or a replaced forward"):
         certified(model, nets.images(), torch.tensor([0, 1, 2]), 0.1)
 
 
@@ -250,3 +258,27 @@ def test_residual_networks_are_refused_by_name():
     model = nets.built("resnet18", ACTIVATIONS.bind("relu"), "head", extra=4)
     with pytest.raises(ModelError, match=r"model\.net\.0, a GraphModule"):
         certified(model, nets.images(), torch.tensor([0, 1, 2]), 0.1)
+
+
+def test_a_container_with_a_forward_of_its_own_is_never_taken_apart():
+    """Not even one that computes the same at every point that was compared."""
+    plain = around(nn.ReLU())
+    gate = Gate(*plain)
+    x = 0.5 * torch.rand(3, 1, 7, 12, dtype=torch.float64)
+    assert torch.equal(gate(x), plain(x))
+    assert [type(layer).__name__ for layer in layers_of(plain, x)]
+    with pytest.raises(ModelError, match="a Gate"):
+        layers_of(gate, x)
+
+
+@pytest.mark.parametrize("place", ["model", "layer", "forward"])
+def test_a_hook_or_a_replaced_forward_is_refused(place):
+    model = around(nn.ReLU())
+    x = torch.rand(2, 1, 7, 12, dtype=torch.float64)
+    if place == "forward":
+        model[1].forward = lambda point: point
+    else:
+        watched = model if place == "model" else model[1]
+        watched.register_forward_hook(lambda *_: None)
+    with pytest.raises(ModelError, match="hook or a replaced forward"):
+        layers_of(model, x)

@@ -103,6 +103,17 @@ def test_the_digest_is_taken_once_per_file_and_again_when_it_changed(tmp_path, m
     assert opened(file, cache).digest != first
 
 
+@pytest.mark.skipif(os.name == "nt", reason="st_ctime is the time of creation there")
+def test_other_content_of_the_same_size_and_time_has_another_digest(tmp_path):
+    file, cache = tmp_path / "edm.npz", tmp_path / "cache"
+    digests = set()
+    for pixels in (images(), 255 - images()):
+        write(file, image=pixels)
+        os.utime(file, ns=(1, 1))
+        digests.add(opened(file, cache).digest)
+    assert len(digests) == 2
+
+
 def test_without_a_cache_folder_a_plain_file_does(tmp_path):
     (tmp_path / "cache").write_text("a file where the folder would be")
     assert len(opened(write(tmp_path / "edm.npz"), tmp_path / "cache")) == COUNT

@@ -19,6 +19,7 @@ from drelu_cli.workflows.compare import compare
 from drelu_cli.workflows.context import Context
 from drelu_cli.workflows.measure import sensitivity_of
 from drelu_cli.workflows.plan import Wanted
+from drelu_cli.workflows.sweep import sweep
 from drelu_cli.workflows.train import train
 
 SHORT = [("train.epochs", 4), ("data.train_samples", 100), ("model", "dense:width=8")]
@@ -218,3 +219,17 @@ def test_fields_of_this_release_leave_older_keys_alone():
         {"train": {"checkpoint_every": 3, "hops": 1, "weight_decay": 0.1}}
     ).identity("data")["train"]
     assert changed == {**plain, "hops": 1, "weight_decay": 0.1}
+
+
+def test_a_sweep_attacks_the_checkpoints_that_its_recipe_keeps(tmp_path):
+    kept = trained(tmp_path / "runs", ("train.checkpoint_every", 1)).record
+    path = tmp_path / "grid.toml"
+    path.write_text('[attack]\nattacks = ["fgsm"]\nsamples = 10\n')
+    context = Context(store=tmp_path / "runs", device="cpu")
+    for every, evaluations in ((0, 1), (2, 3), (1, 5)):
+        options = [*SHORT, ("train.checkpoint_every", every)]
+        planned = sweep(str(path), options=options, dry_run=True, context=context)
+        report = sweep(str(path), options=options, context=context)
+        assert (report.model_keys, report.trainings.reused) == ([kept.key], 1)
+        assert planned.evaluations.planned == report.evaluations.planned == evaluations
+        assert report.evaluations.done + report.evaluations.reused == evaluations

@@ -54,6 +54,14 @@ def test_times_are_passes_times_measured_passes(grid, tmp_path):
     assert 0 < found.expected_attack_seconds < found.attack_seconds
 
 
+def test_basin_hops_are_epochs_too(grid, tmp_path):
+    found = dry(grid, tmp_path, ("train.hops", 3), ("train.hop_epochs", 5)).estimate
+    assert found.training_images == 4 * (2 + 3 * 5) * 100
+    madry = found.speeds[0].passes.step + 3 * found.speeds[0].passes.gradient
+    natural = found.speeds[0].passes.step
+    assert found.training_seconds == pytest.approx(2 * 1700 * (natural + madry))
+
+
 def test_what_is_in_the_store_costs_nothing(grid, tmp_path):
     context = Context(store=tmp_path / "runs", device="cpu")
     report = sweep(str(grid), context=context)

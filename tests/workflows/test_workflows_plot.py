@@ -1,6 +1,7 @@
 """The points of a plot are what is stored: the right nets, one threat, seeds averaged."""
 
 import io
+import shutil
 import statistics
 from dataclasses import replace
 
@@ -17,6 +18,7 @@ from drelu_cli.workflows.context import Context
 from drelu_cli.workflows.plan import Wanted
 from drelu_cli.workflows.plot import plot
 from drelu_cli.workflows.points_groups import groups_of, value_of
+from drelu_cli.workflows.points_training import _whole
 from drelu_cli.workflows.train import train
 from drelu_cli.workflows.verdicts import examination_of
 
@@ -277,8 +279,6 @@ def test_without_a_folder(context, tmp_path):
 @pytest.fixture
 def moments(context, tmp_path):
     """The store with three weights of D-ReLU-0.1 registered as moments of its training."""
-    import shutil
-
     own = Context(store=shutil.copytree(context.store, tmp_path / "runs"), device="cpu")
     with open_store(own.store) as store:
         parent = store.find_model("digits-dense-d-relu-0.1-s0")
@@ -322,3 +322,54 @@ def test_minima_over_sensitivity(moments, tmp_path):
 def test_moments_are_no_treatments_of_their_own(moments, tmp_path):
     report = plot(over="lambda", out=tmp_path / "f", context=moments)
     assert row(report.points, x=0.1, series="pgd")["n_seeds"] == 2
+
+
+@pytest.fixture
+def other_rate(context, tmp_path):
+    """The store with trainings of seed 0 at another rate: labels that are there already."""
+    own = Context(store=shutil.copytree(context.store, tmp_path / "runs"), device="cpu")
+    for fields in ({"activation": "relu"}, {"activation": "drelu", "penalty.lambda": 0.1}):
+        options = [*fields.items(), *QUICK, ("train.lr", 0.01), ("train.checkpoint_every", 1)]
+        train(options=options, context=own)
+    train(options=[*NETS[2].items(), *QUICK, ("train.checkpoint_every", 1)], context=own)
+    with open_store(own.store) as store:
+        names = [record.name for record in store.models()]
+    attack(names, wanted=wanted("pgd"), context=own)
+    return own
+
+
+def test_a_twin_of_other_settings_is_no_seed_of_the_reference(other_rate, context, tmp_path):
+    alone, beside = (
+        plot(over="lambda", attacks=["pgd"], out=tmp_path / "f", context=one).points
+        for one in (context, other_rate)
+    )
+    assert row(beside, mark="reference")["n_seeds"] == 1
+    assert row(beside, mark="reference")["mean"] == row(alone, mark="reference")["mean"]
+
+
+def test_checkpoints_of_other_settings_are_no_seeds_of_a_regime(other_rate, tmp_path):
+    points = plot(over="epoch", out=tmp_path / "f", context=other_rate).points
+    groups = {name for name in points["group"] if name.startswith("D-ReLU-0.1 [")}
+    assert len(groups) == 2
+    assert set(points["n_seeds"]) == {1}
+
+
+def test_attacks_stand_where_an_epoch_lacks_the_column_that_sums_them_up():
+    place = {"dataset": "digits", "architecture": "dense", "group": "ReLU"}
+    whole = [{**place, "x": x, "series": name} for x in (1, 2) for name in ("pgd", "claimed")]
+    assert [one["series"] for one in _whole(whole)] == ["claimed", "claimed"]
+    assert _whole(whole[:3]) == whole[:3]
+    other = [{**one, "dataset": "mnist"} for one in whole if one["series"] == "pgd"]
+    assert _whole([*whole, *other])[2:] == other
+
+
+def test_the_minimal_norm_attack_is_drawn_at_one_radius(context, tmp_path):
+    own = Context(store=shutil.copytree(context.store, tmp_path / "runs"), device="cpu")
+    names = ["digits-dense-d-relu-0-s0", "digits-dense-d-relu-0.1-s0"]
+    for some, eps in ((names[:1], 0.3), (names, 0.8)):
+        two = Wanted(None, ("cw_l2",), "l2", eps=(eps,), samples=N, max_steps=2, remedy=False)
+        attack(some, wanted=two, context=own)
+    points = plot(over="lambda", out=tmp_path / "f", context=own).points
+    minimal = points[points["series"].str.startswith("cw_l2") & (points["mark"] == "")]
+    assert minimal["x"].tolist() == [0.0, 0.1]
+    assert set(minimal["eps"]) == {0.8}

@@ -139,6 +139,13 @@ def test_a_recipe_stands_above_the_one_it_extends(tmp_path):
     assert {(one.train.epochs, one.train.batch, one.train.seed) for one in paper} == {(9, 8, 7)}
 
 
+def test_what_a_recipe_extends_lies_beside_it_and_stands_below_its_fields(tmp_path):
+    (tmp_path / "low.toml").write_text("[grid]\n'train.seed' = [0, 1]\n'penalty.lambda' = [1.0]\n")
+    (tmp_path / "high.toml").write_text("extends = 'low.toml'\n[penalty]\nlambda = 0.5\n")
+    found = of(str(tmp_path / "high.toml"))
+    assert [(one.penalty.lambda_, one.train.seed) for one in found] == [(0.5, 0), (0.5, 1)]
+
+
 def test_extending_in_a_circle_or_nothing_is_refused(tmp_path):
     one, two = tmp_path / "one.toml", tmp_path / "two.toml"
     one.write_text(f"extends = '{two}'\n")

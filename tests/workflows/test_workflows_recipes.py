@@ -161,3 +161,13 @@ def test_a_penalty_without_caps_is_refused():
     with pytest.raises(BadValue, match="nothing to act on"):
         one(("activation", "relu"), ("penalty.lambda", 0.1))
     assert one(("activation", "relu"), ("penalty.lambda", 0.0)).penalty.lambda_ == 0.0
+
+
+def test_a_list_names_only_values_that_an_axis_of_tables_has(tmp_path):
+    rows = '{ "train.seed" = 1, "train.lr" = 0.1 }, { "train.seed" = 2, "train.lr" = 0.2 }'
+    source = read_source(written(tmp_path, f"[grid]\nboth = [{rows}]\n"))
+    found = list(members(source, preset="fast", options=[("train.seed", [2, 1])]))
+    assert [recipe.train.lr for recipe, _ in found] == [0.1, 0.2]
+    with pytest.raises(RecipeError, match="train.seed: 3 is not on the axis both") as caught:
+        list(members(source, preset="fast", options=[("train.seed", [1, 3])]))
+    assert caught.value.hint == "it has 1, 2"
