@@ -32,11 +32,13 @@ POINT_COLUMNS = (
 
 `group`: what a panel's lines belong to (`D-ReLU`, without the value plotted over); `treatment`: the
 label in tables; `axis`, `x`: what is plotted over and its value, a number or a word; `quantity`:
-`accuracy` and `gap` are fractions, `loss` is the stored validation loss; `series`: an attack, a
+`accuracy` and `gap` are fractions, `loss` is the task loss on validation images
+where that is stored (minima of basin hopping), else the validation loss; `series`: an attack, a
 column or what was measured; `mean`, `low`, `high`: over `n_seeds` trainings, `interval` says of
 which kind; `norm`, `eps`: the threat, '' and NaN without one; `verdict`: the worst word of the nets
 behind the point, '' where the point is no attack's; `survivors`: read off an ascending curve;
-`mark`: `reference` for the ReLU twin, `accepted` or `rejected` for a basin hop, else ''.
+`mark`: `reference` for the ReLU twin, `accepted` or `rejected` for a basin hop,
+`kept` for the weights that a training ended with, else ''.
 """
 
 _DRAWN = {"eps": draw_radii, "epoch": draw_epochs, "sensitivity": draw_scatter}

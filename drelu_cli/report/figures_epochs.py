@@ -20,6 +20,7 @@ from drelu_cli.report.figures_style import (
     ACCURACY,
     ADAPTIVE,
     AXIS_LABELS,
+    BLACK,
     CLEAN_LINE,
     DASHED,
     GREY,
@@ -31,7 +32,12 @@ from drelu_cli.report.figures_values import ordered_series
 from drelu_cli.report.layout import CLEAN
 
 GAP = "gap"
+KEPT = "kept"
 _SOLID = "-"
+_RING = {
+    "marker": "o", "markerfacecolor": "none", "color": BLACK, "markersize": 11,
+    "markeredgewidth": 1.1, "linestyle": "none",
+}  # fmt: skip
 _DASHES = ("-", (0, (3, 1, 1, 1)), (0, (5, 2, 1, 2, 1, 2)))
 
 
@@ -62,6 +68,8 @@ def draw_epochs(points: pd.DataFrame) -> Any:
         set_title(right, ("gap of generalisation",), rows.iloc[:0])
     handles = [handle(name, **looks[name]) for name in regimes]
     handles += [handle(name_of_series(name), color=GREY, **dashes[name]) for name in series]
+    if (points["mark"] == KEPT).any():
+        handles.append(handle("what the training kept", **_RING))
     legend(figure, [*handles, *verdict_handles(points)], across=2)
     return figure
 
@@ -89,4 +97,10 @@ def _draw(
         look = {**looks[str(group)], **dashes.get(str(series), {"linestyle": _SOLID})}
         if series == CLEAN:
             look["markersize"] = 3
-        line(axis, ordered, [float(x) for x in ordered["x"]], look)
+        along, kept = (ordered[ordered["mark"].eq(KEPT) == end] for end in (False, True))
+        if len(along):
+            line(axis, along, [float(x) for x in along["x"]], look)
+        if len(kept):
+            x = [float(x) for x in kept["x"]]
+            line(axis, kept, x, look, joined=False)
+            axis.plot(x, 100 * kept["mean"].astype(float), **_RING)

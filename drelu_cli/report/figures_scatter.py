@@ -57,7 +57,7 @@ def draw_scatter(points: pd.DataFrame) -> Any:
             of_group, name = map(str, pair)
             color, _ = look_of(name, series.index(name))
             _dots(right, mine, color, markers[of_group])
-        left.set_ylabel("validation loss")
+        left.set_ylabel("loss on validation images")
         right.set_ylabel(f"robust {ACCURACY}")
         percent_axis(right)
         for axis in (left, right):

@@ -17,7 +17,7 @@ from drelu_cli.workflows.context import Context
 from drelu_cli.workflows.files import check_folder, write_atomically
 from drelu_cli.workflows.jobs import Job, plan
 from drelu_cli.workflows.points import Point, Results, results
-from drelu_cli.workflows.points_groups import FIELDS, OWN_PICTURES, drawable, is_moment
+from drelu_cli.workflows.points_groups import AXES, check_axis, drawable, is_moment
 from drelu_cli.workflows.points_radii import radii_points
 from drelu_cli.workflows.points_swept import swept_points
 from drelu_cli.workflows.points_training import epoch_points, sensitivity_points
@@ -25,10 +25,9 @@ from drelu_cli.workflows.presets import DEFAULT_PRESET
 from drelu_cli.workflows.recipes import Options, read_source
 from drelu_cli.workflows.subjects import DataCache
 
-AXES = (*FIELDS, *OWN_PICTURES)
 _ENDINGS = (".png", ".svg", ".csv", ".pdf")
-# What is drawn where neither the user nor a recipe names attacks.
-_DEFAULT_ATTACKS = {"eps": ("apgd_ce",), "sensitivity": ("pgd",)}
+# What is drawn where the user names no attacks: colours or lines stand for something else there.
+_DEFAULT_ATTACKS = {"eps": ("apgd_ce",), "sensitivity": ("pgd",), "epoch": ("pgd",)}
 _EMPTY: Mapping[str, Any] = {
     **dict.fromkeys(POINT_COLUMNS), "interval": "", "norm": "", "verdict": "", "survivors": False,
     "mark": "", "n_seeds": 1,
@@ -126,7 +125,7 @@ def plot(
             attack_seed=asked.seed if attack_seed is None else attack_seed,
             models=models,
             attacks=attacks,
-            planned=asked.attacks or _DEFAULT_ATTACKS.get(asked.over, ()),
+            planned=_DEFAULT_ATTACKS.get(asked.over) or asked.attacks,
         )
         points, on_points = _points(asked.over, found, store)
     frame = pd.DataFrame([{**_EMPTY, **point} for point in points])
@@ -151,7 +150,7 @@ def _asked(
             raise BadValue("--set belongs to a recipe", hint="drelu plot fig11 --set train.seed=1")
         if over is None:
             raise BadValue("plot over what?", hint=f"--over {', '.join(AXES)}; or name a recipe")
-        return _Asked(f"over-{_axis(over)}", over)
+        return _Asked(f"over-{check_axis(over)}", over)
     jobs = plan(recipe, preset=preset, options=options, data=DataCache(context), context=context)
     report = jobs[0].recipe.report
     axis = over or report.plot
@@ -160,11 +159,12 @@ def _asked(
             f"recipe {recipe} does not say what to plot over",
             hint=f'--over {", ".join(AXES)}; or plot = "lambda" in its [report]',
         )
+    own = over is None or over == report.plot
     names = [_shown(task.bound.name, task.bound.changed) for job in jobs for task in job.tasks]
     return _Asked(
-        read_source(recipe).name,
-        _axis(axis),
-        report.title or "",
+        read_source(recipe).name + ("" if own else f"-over-{check_axis(axis)}"),
+        check_axis(axis),
+        (report.title or "") if own else "",
         tuple(jobs),
         tuple(dict.fromkeys(names)),
         jobs[0].wanted.seed,
@@ -177,20 +177,11 @@ def _shown(name: str, given: Mapping[str, Any]) -> str:
     return f"{name}:{text}" if text else name
 
 
-def _axis(over: str) -> str:
-    """One of AXES, or a dotted field.
-
-    Raises:
-        UnknownName: neither.
-    """
-    if over in AXES or "." in over:
-        return over
-    raise UnknownName.among("axis", over, AXES)
-
-
 def _stem(out: Path | None, name: str) -> Path:
     """The files' common name."""
     stem = Path(name) if out is None else out
+    if not stem.name or stem.is_dir():
+        raise BadValue(f"--out {stem} is a folder", hint=f"name a file: --out {stem / name}.png")
     if stem.suffix.lower() in _ENDINGS:
         stem = stem.with_suffix("")
     check_folder(stem)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from drelu_cli.core.digest import digest_of
+from drelu_cli.core.errors import UnknownName
 from drelu_cli.core.recipe import Recipe
 from drelu_cli.core.records import ModelRecord
 from drelu_cli.workflows.points import Results
@@ -21,9 +22,21 @@ FIELDS = {
 }
 # Axes that are no swept field.
 OWN_PICTURES = ("eps", "epoch", "sensitivity")
+AXES = (*FIELDS, *OWN_PICTURES)
 _SHOWN_DIFFERENCES = 2
 
 Value = float | str
+
+
+def check_axis(over: str) -> str:
+    """One of AXES, or a dotted field, as it is.
+
+    Raises:
+        UnknownName: neither.
+    """
+    if over in AXES or "." in over:
+        return over
+    raise UnknownName.among("axis", over, AXES)
 
 
 @dataclass(frozen=True)
@@ -45,8 +58,14 @@ class Group:
 
 
 def drawable(registered: Sequence[ModelRecord], over: str) -> set[str]:
-    """Keys of the models that have a place on an axis, and of their ReLU twins."""
+    """Keys of the models that have a place on an axis, and of their ReLU twins.
+
+    Over epochs: the checkpoints, and the trainings that they are from.
+    """
     placed = [one for one in registered if _has_place(one, over)]
+    if over == "epoch":
+        parents = {one.summary.get("parent") for one in placed}
+        return {one.key for one in registered if one in placed or one.key in parents}
     beside = {(one.dataset_digest, one.architecture) for one in placed}
     twins = (
         one

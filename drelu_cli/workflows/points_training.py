@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import csv
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from drelu_cli.core.errors import UnknownName
 from drelu_cli.core.records import ModelRecord
 from drelu_cli.store.connect import Store
+from drelu_cli.training import SCHEMES
+from drelu_cli.training.contract import regime_of
 from drelu_cli.workflows.cells import labels_of
+from drelu_cli.workflows.files import HISTORY
 from drelu_cli.workflows.points import (
     ADAPTIVE,
     CLAIMED,
@@ -54,7 +59,36 @@ def epoch_points(found: Results, store: Store) -> tuple[list[Point], list[str]]:
             "no attacked checkpoint along a training is stored",
             hint="train.checkpoint_every keeps some; drelu attack NAME attacks them",
         )
+    results = [record for record in found.records.values() if record.key in parents]
+    points += [point for one in results for point in _result(found, one, regimes[one.key], store)]
     return _whole(points), []
+
+
+def _result(found: Results, record: ModelRecord, regime: str, store: Store) -> Iterator[Point]:
+    """The weights that a training ended with, at the epoch that they are from."""
+    epoch = _kept_epoch(store, record)
+    if epoch is not None:
+        place = (found.datasets[record.key], record.architecture, regime, epoch)
+        yield from ({**point, "mark": "kept"} for point in _moment(found, place, [record]))
+
+
+def _kept_epoch(store: Store, record: ModelRecord) -> int | None:
+    """The epoch whose weights were kept; None where it is unknown.
+
+    That of the lowest validation loss of the last phase, or the last one of a regime that does
+    not stop.
+    """
+    file = store.model_dir(record.key) / HISTORY
+    if not file.is_file() or record.recipe.get("train", {}).get("hops"):
+        return None
+    rows = list(csv.DictReader(file.read_text(encoding="utf-8").splitlines()))
+    if not rows:
+        return None
+    first = next(at for at, row in enumerate(rows) if row["phase"] == rows[-1]["phase"])
+    losses = [float(row.get("validation_loss") or "nan") for row in rows[first:]]
+    if not regime_of(SCHEMES.resolve(rows[-1]["phase"])).stops or math.isnan(losses[0]):
+        return len(rows)
+    return first + losses.index(min(losses)) + 1
 
 
 def _moment(
@@ -112,12 +146,15 @@ def sensitivity_points(found: Results) -> tuple[list[Point], list[str]]:
     """
     points: list[Point] = []
     without = 0
+    # Losses with different weights of the sensitivity term do not compare: the task's own does.
+    tasks = any("task_loss" in record.summary for record in found.records.values())
+    loss_name = "task_loss" if tasks else "validation_loss"
     for record in found.records.values():
         measured = record.summary.get("sensitivity")
         if not isinstance(measured, Mapping) or measured.get("mean_log_width") is None:
             without += 1
             continue
-        points += _minimum(found, record, float(measured["mean_log_width"]))
+        points += _minimum(found, record, float(measured["mean_log_width"]), loss_name)
     if not points:
         raise UnknownName(
             "no attacked model with a stored sensitivity fits",
@@ -127,7 +164,7 @@ def sensitivity_points(found: Results) -> tuple[list[Point], list[str]]:
     return points, notes
 
 
-def _minimum(found: Results, record: ModelRecord, width: float) -> Iterator[Point]:
+def _minimum(found: Results, record: ModelRecord, width: float, loss_name: str) -> Iterator[Point]:
     threat = found.threat(found.datasets[record.key])
     mark = ""
     if record.summary.get("accepted") is not None:
@@ -139,7 +176,7 @@ def _minimum(found: Results, record: ModelRecord, width: float) -> Iterator[Poin
         "group": group, "treatment": found.labels[record.key], "axis": "sensitivity", "x": width,
         "mark": mark, "n_samples": samples_of(found, record),
     }  # fmt: skip
-    loss = record.summary.get("validation_loss")
+    loss = record.summary.get(loss_name)
     if loss is not None:
         yield {**base, "quantity": "loss", "series": "loss", "mean": float(loss), "n_seeds": 1}
     if threat is not None:

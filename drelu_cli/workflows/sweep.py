@@ -16,6 +16,7 @@ from drelu_cli.workflows.checkpoints import kept_along
 from drelu_cli.workflows.context import Context
 from drelu_cli.workflows.estimate import Estimate, estimate
 from drelu_cli.workflows.jobs import Job, plan, to_do
+from drelu_cli.workflows.points_groups import check_axis
 from drelu_cli.workflows.presets import DEFAULT_PRESET
 from drelu_cli.workflows.recipes import Options, read_source
 from drelu_cli.workflows.subjects import DataCache
@@ -109,6 +110,8 @@ def sweep(
     data = DataCache(context)
     jobs = plan(name, preset=preset, options=options, data=data, context=context)
     for job in jobs:
+        if job.recipe.report.plot:
+            check_axis(job.recipe.report.plot)
         if job.recipe.report.against:
             published_table(job.recipe.report.against)  # a wrong name must not cost the work
     report = SweepReport(read_source(name).name, tuple(jobs))

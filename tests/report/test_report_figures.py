@@ -242,9 +242,14 @@ def test_epochs_stand_beside_the_gap():
             more = {"group": group, "axis": "epoch"}
             rows += [point(epoch, name, 0.4, **more) for name in ("clean", "claimed", "adaptive")]
             rows.append(point(epoch, "gap", epoch / 100, quantity="gap", verdict="", **more))
+    rows.append(point(15.0, "claimed", 0.7, group="ReLU", axis="epoch", mark="kept"))
     figure = draw(frame(*rows), "epoch")
     left, right = figure.axes
+    rings = [one for one in left.lines if one.get_markerfacecolor() == "none"]
+    assert [(list(one.get_xdata()), list(one.get_ydata())) for one in rings] == [([15.0], [70.0])]
+    assert {one.get_linestyle() for one in rings} == {"None"}
     assert drawn(right, [10, 20], [10, 20])
+    assert "what the training kept" in legend_texts(figure)
     assert drawn(left, [10, 20], [40, 40])
     assert {"ReLU", "overfit", "claimed (white box)"} <= set(legend_texts(figure))
 

@@ -304,10 +304,14 @@ def moments(context, tmp_path):
 def test_checkpoints_over_epochs(moments, tmp_path):
     points = plot(over="epoch", out=tmp_path / "f", context=moments).points
     assert set(points["group"]) == {"D-ReLU-0.1"}
-    gap = points[points["quantity"] == "gap"]
+    kept = points[points["mark"] == "kept"]
+    assert set(kept["x"]) == {1.0}  # it was trained for one epoch
+    assert {"clean", "pgd", "gap"} <= set(kept["series"])
+    gap = points[(points["quantity"] == "gap") & (points["mark"] == "")]
     assert gap["x"].tolist() == [1.0, 2.0, 3.0]
     assert gap["mean"].tolist() == pytest.approx([0.1, 0.2, 0.3])
-    assert set(points[points["quantity"] == "accuracy"]["series"]) == {"clean", "pgd"}
+    along = points[(points["quantity"] == "accuracy") & (points["mark"] == "")]
+    assert set(along["series"]) == {"clean", "pgd"}
 
 
 def test_minima_over_sensitivity(moments, tmp_path):
