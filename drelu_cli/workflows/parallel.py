@@ -187,13 +187,18 @@ def _attack(sweeping: Sweeping, by_key: dict[str, list[Job]]) -> None:
     sweeping.board.begin(ATTACKS, {key: found[0].name for key, found in by_key.items()})
     for result in sweeping.stream(by_key, lambda key: _attacks(sweeping, by_key[key])):
         error = _gathered(sweeping, result)
-        for number, job in enumerate(by_key[result.name]):
-            run = {"error": error} if error else result.value["runs"][number]
-            problem = _counted(sweeping, job, run, tries=result.tries)
-            if problem is not None:
-                sweeping.report.failures.append({"job": job.name, "error": problem})
-                error = error or problem
-        sweeping.board.ended(result, error)
+        jobs = by_key[result.name]
+        runs = [{"error": error}] * len(jobs) if error else result.value["runs"]
+        problems = [
+            _counted(sweeping, job, run, tries=result.tries)
+            for job, run in zip(jobs, runs, strict=True)
+        ]
+        sweeping.report.failures += [
+            {"job": job.name, "error": problem}
+            for job, problem in zip(jobs, problems, strict=True)
+            if problem is not None
+        ]
+        sweeping.board.ended(result, next(filter(None, problems), None))
 
 
 def _attacks(sweeping: Sweeping, jobs: Sequence[Job]) -> runtime.Job:

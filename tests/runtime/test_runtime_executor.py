@@ -51,7 +51,7 @@ def waits(config):
     return "waited"
 
 def variable(config):
-    return os.environ[config["name"]]
+    return os.environ[config["variable"]]
 """
 
 
@@ -145,7 +145,7 @@ def test_each_slot_has_its_own_environment(jobs, tmp_path):
     places = [Slot(f"s{n}", {"CUDA_VISIBLE_DEVICES": str(n)}) for n in range(2)]
     with LocalExecutor(places) as executor:
         for n in range(2):
-            executor.submit(jobs(f"job{n}", "variable", name="CUDA_VISIBLE_DEVICES"))
+            executor.submit(jobs(f"job{n}", "variable", variable="CUDA_VISIBLE_DEVICES"))
         seen = {one.name: one.value for one in executor.results()}
     assert seen == {"job0": "0", "job1": "1"}
 
@@ -223,7 +223,8 @@ def test_closing_ends_running_jobs(jobs, tmp_path):
 
 
 def test_a_worker_imports_no_torch():
-    code = "import sys, drelu_cli.runtime.worker, drelu_cli.runtime.local; print('torch' in sys.modules)"
+    names = "drelu_cli.runtime.worker, drelu_cli.runtime.local"
+    code = f"import sys, {names}; print('torch' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "False"
 
