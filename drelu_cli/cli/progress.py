@@ -58,11 +58,16 @@ class Progress:
             passing, plain = inner in _PASSING, _plain_due(inner, event)
         if not passing:
             self._output.note(shown)
+            return
         self._slots[fields["slot"]] = shown
-        if self._status is not None:
-            self._passing("\n".join(self._slots.values()), plain=False)
-        elif passing and plain:
+        self._passing("\n".join(self.lines), plain=False)
+        if self._status is None and plain:
             self._output.note(shown)
+
+    @property
+    def lines(self) -> list[str]:
+        """What the workers do at this moment, one line each."""
+        return list(self._slots.values())
 
     def _passing(self, text: str, *, plain: bool) -> None:
         if self._status is not None:

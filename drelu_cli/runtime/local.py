@@ -11,10 +11,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import queue
 import subprocess
-import sys
 import threading
 import time
 from collections import deque
@@ -22,16 +20,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import Any
 
 from drelu_cli.core.errors import InternalError
+from drelu_cli.runtime import processes
 from drelu_cli.runtime.executor import Job, OnEvent, Result, silent
 from drelu_cli.runtime.slots import Slot
 
 CANCELLED = "cancelled"
-_CLOSE_SECONDS = 5.0
 # A slot whose process dies so often before it is ready is given up: nothing can run there.
 _STARTS = 3
+# A child of the worker may hold its pipe for longer than it lives.
+_JOIN_SECONDS = 5.0
 
 
 @dataclass
@@ -214,7 +214,9 @@ class LocalExecutor:
         if running.cancelled:
             self._waiting.results.append(running.result(error=CANCELLED))
         else:
-            self._failed(running, f"the worker process died ({_ending(code)})", final=False)
+            self._failed(
+                running, f"the worker process died ({processes.ending(code)})", final=False
+            )
 
     def _ended(self, place: _Place, running: _Running) -> None:
         running.seconds += time.monotonic() - running.began
@@ -230,21 +232,7 @@ class LocalExecutor:
     # One process
 
     def _started(self, place: _Place) -> subprocess.Popen[str]:
-        log = self._log(place.slot)
-        try:
-            process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "drelu_cli.runtime.worker", str(os.getpid())],
-                env={**os.environ, "PYTHONPATH": _import_path(), **place.slot.environment},
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL if log is None else log,
-                text=True,
-                encoding="utf-8",
-                start_new_session=True,  # Ctrl-C is for the driver, which then ends its workers
-            )
-        finally:
-            if log is not None:
-                log.close()
+        process = processes.start(place.slot, self._logs)
         place.process = process
         place.reader = threading.Thread(target=self._read, args=(place, process), daemon=True)
         place.reader.start()
@@ -260,40 +248,14 @@ class LocalExecutor:
             self._waiting.messages.put((place, process, dict(message)))
         self._waiting.messages.put((place, process, None))
 
-    def _log(self, slot: Slot) -> IO[bytes] | None:
-        if self._logs is None:
-            return None
-        self._logs.mkdir(parents=True, exist_ok=True)
-        return (self._logs / f"{slot.name}.log").open("ab")
-
     def _buried(self, place: _Place) -> int | None:
-        """Waits for a process that ends, closes its pipes; gives its exit code."""
+        """Waits for a process that ends; gives its exit code, None where there was none."""
         process, reader = place.process, place.reader
         place.process = place.reader = None
         if process is None:
             return None
-        try:
-            process.wait(_CLOSE_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        code = processes.ended(process)
         if reader is not None:
-            reader.join(_CLOSE_SECONDS)
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                _closed(pipe)
-        return process.returncode
-
-
-def _closed(pipe: IO[str]) -> None:
-    with contextlib.suppress(BrokenPipeError):  # what was still to be written has no reader
-        pipe.close()
-
-
-def _ending(code: int | None) -> str:
-    return f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
-
-
-def _import_path() -> str:
-    """This process's import path, for the workers: what can be imported here can be there."""
-    return os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
+            reader.join(_JOIN_SECONDS)
+        processes.close_pipes(process)
+        return code

@@ -67,6 +67,8 @@ def sweep(
     report = _planned(name, preset, options, context, dry_run=dry_run)
     if dry_run:
         return report
+    if jobs not in ("auto", len(places)):
+        context.note(f"{len(places)} at once: there are no more GPUs; --per-gpu shares them")
     if len(places) > 1:
         _on_workers(report, places, device, context)
     else:
