@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 from drelu_cli.core.errors import BadValue, StoreError
@@ -18,6 +20,7 @@ from drelu_cli.runtime.locks import take
 from drelu_cli.store.absorb import Absorbed, absorb
 from drelu_cli.store.connect import FILE_NAME, Store, open_store
 from drelu_cli.workflows.context import Context
+from drelu_cli.workflows.files import write_atomically
 
 WORK = "work"
 LOGS = "logs"
@@ -94,10 +97,21 @@ def seed(store: Store, key: str, keys: Collection[str], *, twins: Collection[str
         twins: models of which only weights are needed.
     """
     folder = scratch_folder(store.root, key)
+    if not (folder / FILE_NAME).exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / FILE_NAME, _empty_store())
     with open_store(folder) as scratch:
         absorb(scratch, store, keys)
         absorb(scratch, store, twins, results=False)
     return folder
+
+
+@cache
+def _empty_store() -> bytes:
+    """The file of an empty store: making one for every job would take longer than all the rest."""
+    with tempfile.TemporaryDirectory() as folder:
+        open_store(Path(folder)).close()
+        return (Path(folder) / FILE_NAME).read_bytes()
 
 
 def gather(store: Store, folder: Path, *, trained: bool = False) -> Absorbed:
