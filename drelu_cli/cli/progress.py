@@ -23,6 +23,7 @@ class Progress:
         self._output = output
         self._live = output.stderr.is_terminal
         self._status: Status | None = None
+        self._slots: dict[str, str] = {}
 
     def __enter__(self) -> Progress:
         if self._live:
@@ -36,11 +37,37 @@ class Progress:
 
     def __call__(self, kind: str, fields: Mapping[str, Any]) -> None:
         """Shows one event."""
+        if kind == "slot":
+            self._slot(fields)
+            return
         shown = _SENTENCES.get(kind, _unknown)(fields)
         if kind in _PASSING:
             self._passing(shown, plain=_plain_due(kind, fields))
         else:
             self._output.note(shown)
+
+    def _slot(self, fields: Mapping[str, Any]) -> None:
+        """Shows what a worker does: a line for every slot on a terminal."""
+        where = f"{fields['slot']}: {fields['job']}"
+        inner = fields.get("kind")
+        if inner is None:
+            shown, passing, plain = f"{where}: {fields['state']}", True, True
+        else:
+            event = fields["fields"]
+            shown = f"{where}: {_SENTENCES.get(inner, _unknown)(event).strip()}"
+            passing, plain = inner in _PASSING, _plain_due(inner, event)
+        if not passing:
+            self._output.note(shown)
+            return
+        self._slots[fields["slot"]] = shown
+        self._passing("\n".join(self.lines), plain=False)
+        if self._status is None and plain:
+            self._output.note(shown)
+
+    @property
+    def lines(self) -> list[str]:
+        """What the workers do at this moment, one line each."""
+        return list(self._slots.values())
 
     def _passing(self, text: str, *, plain: bool) -> None:
         if self._status is not None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -19,6 +20,7 @@ from drelu_cli.cli.options import (
     parse_assignments,
 )
 from drelu_cli.cli.progress import Progress
+from drelu_cli.core.errors import BadValue
 
 
 def sweep(
@@ -32,6 +34,13 @@ def sweep(
     samples: Annotated[int | None, typer.Option(help="Test images per attack.", min=1)] = None,
     set_: SetOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan, run nothing.")] = False,
+    jobs: Annotated[
+        str, typer.Option("--jobs", metavar="N|auto", help="Processes that share the work.")
+    ] = "1",
+    per_gpu: Annotated[int, typer.Option("--per-gpu", help="Processes per GPU.", min=1)] = 1,
+    status: Annotated[
+        bool, typer.Option("--status", help="What a running sweep --jobs does; runs nothing.")
+    ] = False,
     store: StoreOption = DEFAULT_STORE,
     data_dir: DataDirOption = None,
     device: DeviceOption = "auto",
@@ -44,14 +53,19 @@ def sweep(
       drelu sweep table1 --dry-run
       drelu sweep table1 --seed 0 --set data.train_samples=5000
       drelu sweep table2 --set "model.name=['dense','shallow_cnn']" --samples 200
+      drelu sweep table1 --jobs auto
+      drelu sweep --status
     """
+    output = Output("sweep", json=json)
+    if status:
+        _show_status(store, output)
+        return
     from drelu_cli.report.plan import estimate_lines, plan_table
     from drelu_cli.report.terminal import to_rich
     from drelu_cli.workflows.compare import compare
     from drelu_cli.workflows.context import Context
     from drelu_cli.workflows.sweep import sweep as run
 
-    output = Output("sweep", json=json)
     fields: list[tuple[str, Any]] = [
         *dataset_fields(dataset),
         ("train.seed", seed),
@@ -65,6 +79,8 @@ def sweep(
             preset=preset,
             options=[*options, *parse_assignments(set_)],
             dry_run=dry_run,
+            jobs=_count(jobs),
+            per_gpu=per_gpu,
             context=context,
         )
     if dry_run:
@@ -81,6 +97,26 @@ def sweep(
     output.document(report.document)
     if report.failures:
         raise typer.Exit(1)
+
+
+def _count(jobs: str) -> int | Literal["auto"]:
+    if jobs == "auto":
+        return "auto"
+    if not jobs.isdigit() or int(jobs) < 1:
+        raise BadValue(f"--jobs {jobs} is no number of processes", hint="--jobs 4, or --jobs auto")
+    return int(jobs)
+
+
+def _show_status(store: Path, output: Output) -> None:
+    from drelu_cli.report.progress import status_lines
+    from drelu_cli.workflows.board import status
+
+    found = status(store)
+    if found is None:
+        output.human(f"no sweep with --jobs runs on the store {store}")
+    else:
+        output.human(*status_lines(found))
+    output.document({"status": found})
 
 
 def _sentences(report: Any) -> list[str]:

@@ -20,6 +20,7 @@ from drelu_cli.evaluation.evidence.gradients import in_float64
 from drelu_cli.evaluation.evidence.order import TWIN
 from drelu_cli.evaluation.suite import check_fits
 from drelu_cli.runtime.modes import evaluation_mode
+from drelu_cli.store.connect import Store
 from drelu_cli.workflows.court import Trial
 from drelu_cli.workflows.measure import samples_of
 from drelu_cli.workflows.runs import plain_attacks, plain_identities, run_on, standing
@@ -142,12 +143,16 @@ def measured(trial: Trial) -> Any:
 
 def twin_of(trial: Trial) -> ModelRecord | None:
     """The same training with plain ReLU, where the registry has it; the same seed if possible."""
-    record = trial.record
+    return twin_in(trial.court.store, trial.record)
+
+
+def twin_in(store: Store, record: ModelRecord) -> ModelRecord | None:
+    """The twin of a model that `store` has; see `twin_of`."""
     if record.source != "trained" or record.activation == "relu":
         return None
     twins = [
         one
-        for one in trial.court.store.models(
+        for one in store.models(
             dataset=record.dataset,
             architecture=record.architecture,
             activation="relu",

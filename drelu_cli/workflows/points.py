@@ -202,18 +202,21 @@ def column_points(
     base: Point,
     names: Iterable[str],
 ) -> list[Point]:
-    """One point per column that every seed has."""
+    """One point per column, over the seeds that have it: `n_seeds` says how many.
+
+    A court that has sat on one seed of three must not vanish from the picture.
+    """
     points = []
     for name in names:
-        values = [found.column(one.key, threat).get(name) for one in members]
-        if not members or any(value is None or pd.isna(value) for value in values):
+        columns = (found.column(one.key, threat).get(name) for one in members)
+        values = [float(value) for value in columns if value is not None and not pd.isna(value)]
+        if not values:
             continue
         points.append(
             {
                 **base,
                 "series": name,
-                **averaged([float(value) for value in values if value is not None],
-                           samples_of(found, members[0])),
+                **averaged(values, samples_of(found, members[0])),
                 "norm": threat[0],
                 "eps": threat[1],
                 "verdict": found.verdict(members, threat),

@@ -2,85 +2,34 @@
 
 from __future__ import annotations
 
+import shutil
 import time
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Literal
 
-from drelu_cli.core.errors import CheckFailed, DreluError, Interrupted
+from drelu_cli.core.errors import BadValue, CheckFailed, Interrupted
 from drelu_cli.core.records import ModelRecord
 from drelu_cli.published.tables import published_table
 from drelu_cli.report.certificates import violation_lines
+from drelu_cli.runtime.local import LocalExecutor
+from drelu_cli.runtime.slots import Slot, slots, visible_gpus
 from drelu_cli.store.connect import open_store
 from drelu_cli.workflows.attack import attack
+from drelu_cli.workflows.board import Board
 from drelu_cli.workflows.checkpoints import kept_along
 from drelu_cli.workflows.context import Context
-from drelu_cli.workflows.estimate import Estimate, estimate
+from drelu_cli.workflows.estimate import estimate
 from drelu_cli.workflows.jobs import Job, plan, to_do
+from drelu_cli.workflows.parallel import sweep_parallel
 from drelu_cli.workflows.points_groups import check_axis
 from drelu_cli.workflows.presets import DEFAULT_PRESET
 from drelu_cli.workflows.recipes import Options, read_source
+from drelu_cli.workflows.remote import described
+from drelu_cli.workflows.scratch import LOGS, WORK, driving, gather_all, gather_leftovers
 from drelu_cli.workflows.subjects import DataCache
+from drelu_cli.workflows.tally import SweepReport
 from drelu_cli.workflows.train import train_recipe
 
 DEFAULT_RECIPE = "smoke"
-
-
-@dataclass
-class Tally:
-    """How many of something were planned, found, done and failed."""
-
-    planned: int = 0
-    reused: int = 0
-    done: int = 0
-    failed: int = 0
-
-    def as_json(self) -> dict[str, int]:
-        """As in the JSON document."""
-        return vars(self).copy()
-
-
-@dataclass
-class SweepReport:
-    """What `sweep` did.
-
-    Attributes:
-        recipe: the recipe's name.
-        jobs: the plan.
-        trainings: planned, reused, done, failed.
-        evaluations: the same; a failed training fails its evaluations.
-        failures: job and error, for each training or attack that failed.
-        model_keys: keys of the models that the sweep is about.
-        tried: keys of the trainings that were begun or found.
-        seconds: wall time.
-        estimate: what is still to do; of a dry run only.
-    """
-
-    recipe: str
-    jobs: tuple[Job, ...]
-    trainings: Tally = field(default_factory=Tally)
-    evaluations: Tally = field(default_factory=Tally)
-    failures: list[dict[str, str]] = field(default_factory=list)
-    model_keys: list[str] = field(default_factory=list)
-    tried: set[str] = field(default_factory=set)
-    seconds: float = 0.0
-    estimate: Estimate | None = None
-
-    @property
-    def against(self) -> str | None:
-        """The published table that the recipe's `[report]` puts beside the results."""
-        return next((job.recipe.report.against for job in self.jobs), None) or None
-
-    @property
-    def document(self) -> dict[str, Any]:
-        """The JSON document of `drelu sweep`."""
-        return {
-            "recipe": self.recipe,
-            "trainings": self.trainings.as_json(),
-            "evaluations": self.evaluations.as_json(),
-            "failures": self.failures,
-            "seconds": self.seconds,
-            "estimate": None if self.estimate is None else self.estimate.document,
-        }
 
 
 def sweep(
@@ -89,6 +38,8 @@ def sweep(
     preset: str = DEFAULT_PRESET,
     options: Options = (),
     dry_run: bool = False,
+    jobs: int | Literal["auto"] = 1,
+    per_gpu: int = 1,
     context: Context | None = None,
 ) -> SweepReport:
     """Trains and attacks what is missing of a grid; a failed job does not stop the others.
@@ -98,6 +49,9 @@ def sweep(
         preset: fast, paper or tiny.
         options: dotted fields and values; they stand above the grid.
         dry_run: only the plan.
+        jobs: how many processes share the work; 1 is this one; `auto` takes every GPU, or every
+            core.
+        per_gpu: processes per GPU.
         context: folders, device and progress.
 
     Raises:
@@ -106,7 +60,39 @@ def sweep(
     """
     began = time.perf_counter()
     context = context or Context()
+    places, device = _places(jobs, per_gpu, context.device)
     name = recipe or DEFAULT_RECIPE
+
+    if not dry_run:
+        gather_leftovers(context)
+    report = _planned(name, preset, options, context, dry_run=dry_run)
+    if dry_run:
+        return report
+    if jobs not in ("auto", len(places)):
+        context.note(f"{len(places)} at once: there are no more GPUs; --per-gpu shares them")
+    if len(places) > 1:
+        _on_workers(report, places, device, context)
+    else:
+        _in_process(report, context)
+    report.seconds = time.perf_counter() - began
+    return report
+
+
+def _places(jobs: int | Literal["auto"], per_gpu: int, device: str) -> tuple[tuple[Slot, ...], str]:
+    """The slots, and the device as a worker calls it: it sees one GPU, or none."""
+    if jobs == 1:
+        return slots(1), device
+    if device == "mps":
+        raise BadValue("--jobs needs GPUs of its own or cores", hint="--jobs 1, or --device cpu")
+    if device.startswith("cuda:"):
+        return slots(jobs, per_gpu, gpus=[device.removeprefix("cuda:")]), "cuda"
+    return slots(jobs, per_gpu, gpus=() if device == "cpu" else visible_gpus()), device
+
+
+def _planned(
+    name: str, preset: str, options: Options, context: Context, *, dry_run: bool
+) -> SweepReport:
+    """The plan, counted; with the estimate where nothing is to run."""
     data = DataCache(context)
     jobs = plan(name, preset=preset, options=options, data=data, context=context)
     for job in jobs:
@@ -120,30 +106,40 @@ def sweep(
     report.evaluations.planned = sum(job.evaluations for job in jobs)
     if dry_run:
         report.trainings.reused = sum(trainings.values())
-        report.evaluations.reused = sum(
-            job.evaluations - len(job.missing) - len(job.missing_along) for job in jobs
-        )
+        report.evaluations.reused = sum(job.found for job in jobs)
         report.estimate = estimate(to_do(jobs, data), context)
-        return report
-    for number, job in enumerate(jobs, start=1):
-        at = {"number": number, "of": len(jobs), "job": job.name}
+    return report
+
+
+def _on_workers(
+    report: SweepReport, places: tuple[Slot, ...], device: str, context: Context
+) -> None:
+    """Processes of their own do the work; what they finished is kept however this ends."""
+    with driving(context.store):
+        board = Board(report.recipe, context, len(places))
+        logs = context.store / WORK / LOGS
+        shutil.rmtree(logs, ignore_errors=True)
+        try:
+            with LocalExecutor(places, on_event=board.event, logs=logs) as executor:
+                sweep_parallel(report.jobs, executor, report, context, board=board, device=device)
+        finally:
+            board.close()
+            gather_all(context)
+
+
+def _in_process(report: SweepReport, context: Context) -> None:
+    """One job after the other, here."""
+    for number, job in enumerate(report.jobs, start=1):
+        at = {"number": number, "of": len(report.jobs), "job": job.name}
         context.progress("job", {**at, "state": "running"})
         try:
             _run(job, report, context)
         except Interrupted:
             raise
         except Exception as problem:  # noqa: BLE001 - one job must not stop the others
-            error = _described(problem)
+            error = described(problem)
             report.failures.append({"job": job.name, "error": error})
             context.progress("job", {**at, "state": f"failed: {error}"})
-    report.seconds = time.perf_counter() - began
-    return report
-
-
-def _described(problem: Exception) -> str:
-    if isinstance(problem, DreluError):
-        return problem.message
-    return f"{type(problem).__name__}: {problem}"
 
 
 def _run(job: Job, report: SweepReport, context: Context) -> None:

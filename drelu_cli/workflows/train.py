@@ -113,7 +113,7 @@ def train_recipe(recipe: Recipe, *, force: bool = False, context: Context) -> Tr
         folder.mkdir(parents=True, exist_ok=True)
         with _only_one(folder, context):
             keeper = Keeper(store, wanted, data, device)
-            known = None if force else _finished(store, key, wanted.report.label)
+            known = None if force else finished(store, key, wanted.report.label)
             if known is not None:
                 if is_complete(store, wanted, known):
                     return TrainReport(known, store.model_dir(key) / WEIGHTS, reused=True)
@@ -133,7 +133,7 @@ def train_recipe(recipe: Recipe, *, force: bool = False, context: Context) -> Tr
         return TrainReport(stored, folder / WEIGHTS, reused=False)
 
 
-def _finished(store: Store, key: str, label: str | None) -> ModelRecord | None:
+def finished(store: Store, key: str, label: str | None) -> ModelRecord | None:
     """The model of a finished training, under the label asked for.
 
     None where its file is missing, unreadable, or of other weights than the registry's (a forced

@@ -22,6 +22,9 @@ from drelu_cli.cli.app import app
 from drelu_cli.core.records import MASKED, Evidence, State
 from drelu_cli.runtime.vision import import_torchvision
 from drelu_cli.store.connect import open_store
+from drelu_cli.workflows.board import Board
+from drelu_cli.workflows.context import Context
+from drelu_cli.workflows.scratch import driving
 from drelu_cli.workflows.verdicts import examination_of
 
 SCHEMA = (docs_pages.DOCS / "results-schema.md").read_text(encoding="utf-8")
@@ -121,6 +124,7 @@ def printed(tmp_path_factory, small_store):
         "audit published:table2",
         "sweep smoke --preset tiny --store other",
         "sweep smoke --preset tiny --store planned --dry-run",
+        "sweep --status --store planned",
         "sweep smoke --preset tiny --store failing --set train.lr=1e20",
         "list",
         "list evaluations",
@@ -135,7 +139,18 @@ def printed(tmp_path_factory, small_store):
         patch.chdir(folder)
         for name in ("DRELU_STORE", "DRELU_DATA_DIR"):
             patch.delenv(name, raising=False)
-        return [run(line, patch) for line in lines]
+        found = [run(line, patch) for line in lines]
+        with driving(folder / "watched"):
+            watched(folder / "watched")
+            return [*found, run("sweep --status --store watched", patch)]
+
+
+def watched(store: Path) -> None:
+    """What a sweep with workers keeps for `--status`."""
+    board = Board("smoke", Context(store), 2)
+    board.begin("training", {"a": "net"})
+    board.event("a", "cpu0", "started", {"tries": 1})
+    board.begin("training", {"a": "net"})
 
 
 def forge_certificate(folder: Path) -> None:
