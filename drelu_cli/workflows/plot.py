@@ -114,6 +114,8 @@ def plot(
         DreluError: nothing stored that fits, an unknown axis, recipe or attack.
     """
     context = context or Context()
+    if over is not None:
+        check_axis(over)  # a typing error must not load data, or download it
     asked = _asked(recipe, over, preset, options, context)
     stem = _stem(out, asked.name)
     with open_store(context.store, create=False) as store:

@@ -377,3 +377,10 @@ def test_the_minimal_norm_attack_is_drawn_at_one_radius(context, tmp_path):
     minimal = points[points["series"].str.startswith("cw_l2") & (points["mark"] == "")]
     assert minimal["x"].tolist() == [0.0, 0.1]
     assert set(minimal["eps"]) == {0.8}
+
+
+def test_a_misspelt_axis_is_said_before_any_data_is_looked_for(tmp_path):
+    nowhere = Context(store=tmp_path / "runs", data_dir=tmp_path / "data", device="cpu")
+    with pytest.raises(UnknownName, match="lamda"):
+        plot("fig11", over="lamda", context=nowhere)
+    assert not (tmp_path / "data").exists()
