@@ -59,6 +59,7 @@ NETS: dict[str, tuple[tuple[str, Any], ...]] = {
         ("penalty.lambda", 0.1),
     ),
     "cifar10 dense trades": (*SHORT_CIFAR, ("activation", "relu"), ("scheme", "trades:beta=6")),
+    "cifar10 dense natural": (*SHORT_CIFAR, ("activation", "relu")),
     "cifar10 cnn natural": (
         *SHORT_CIFAR,
         ("model.name", "shallow_cnn"),
