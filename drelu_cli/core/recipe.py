@@ -80,6 +80,9 @@ class Data(Section):
 class Model(OpenSection):
     """`[model]`: an architecture by name, where the activation goes, what it starts from.
 
+    `normalize = false` leaves pixels in [0, 1] instead of bringing each channel to mean 0 and
+    standard deviation 1 over the training split.
+
     The digest of the pretrained weights' content enters the key, their path does not. drelu fills
     the digest in; a recipe that states it refuses any other content.
     """
@@ -89,11 +92,15 @@ class Model(OpenSection):
     pretrained: str | None = None
     pretrained_digest: str | None = None
     frozen: bool | None = None
+    normalize: bool | None = None
 
     @property
     def identity(self) -> dict[str, Any]:
         """What enters a training's key."""
-        plain = self.model_dump(exclude={"pretrained", "pretrained_digest", "frozen"})
+        left_out = {"pretrained", "pretrained_digest", "frozen"}
+        if self.normalize is not False:
+            left_out.add("normalize")  # every net before this field did
+        plain = self.model_dump(exclude=left_out)
         if self.pretrained is None:
             return plain
         return {

@@ -16,6 +16,7 @@ from drelu_cli.core.errors import BadValue
 from drelu_cli.core.records import Outcome, State, ThreatModel
 from drelu_cli.core.registry import Bound
 from drelu_cli.evaluation.judge import predict, returned_inputs, verify
+from drelu_cli.evaluation.threads import in_threads, threads_for
 from drelu_cli.runtime.modes import evaluation_mode
 from drelu_cli.runtime.streams import Stream
 
@@ -152,9 +153,16 @@ def _attack(
         return AttackResult(samples.x, nothing, nothing)
     if engine is not None:
         return engine.attack(model, samples.x, samples.y, bound, threat, seed)
-    stream = Stream(seed, samples.index, (bound.name,))
-    result: AttackResult = bound(model, samples.x, samples.y, threat, stream)
-    return result
+
+    def run(part: Samples) -> AttackResult:
+        stream = Stream(seed, part.index, (bound.name,))
+        result: AttackResult = bound(model, part.x, part.y, threat, stream)
+        return result
+
+    parts = threads_for(model, samples.x, bound)
+    if parts == 1:
+        return run(samples)
+    return in_threads(lambda rows: run(samples.rows(rows)), len(samples), parts)
 
 
 def _outcomes(

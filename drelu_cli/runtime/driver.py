@@ -9,6 +9,7 @@ counters are tensors with one entry per sample, as everything else in the state 
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -30,6 +31,7 @@ DEFAULT_MICRO_BATCH = 1024
 _COMPACT_SHARE = 1 / 32
 
 _size: ContextVar[int] = ContextVar("micro_batch", default=DEFAULT_MICRO_BATCH)
+_stop: ContextVar[threading.Event | None] = ContextVar("stop", default=None)
 
 
 class MicroBatchHalved(UserWarning):
@@ -54,6 +56,20 @@ def micro_batch(size: int) -> Iterator[None]:
         yield
     finally:
         _size.reset(token)
+
+
+class Stopped(Exception):
+    """The caller of a drive in another thread wants no result any more."""
+
+
+@contextmanager
+def stoppable(event: threading.Event) -> Iterator[None]:
+    """Lets drives inside the block end with `Stopped` at their next step once `event` is set."""
+    token = _stop.set(event)
+    try:
+        yield
+    finally:
+        _stop.reset(token)
 
 
 def micro_batch_size() -> int:
@@ -107,12 +123,18 @@ def drive(
 
     Returns:
         The kept tensors, (N, ...), as they were when each sample became done.
+
+    Raises:
+        Stopped: inside `stoppable`, once its event is set.
     """
     if count(queue) == 0:
         empty = start(queue)
         return {name: empty[name] for name in keep}
     run = _Run(queue, start, step, tuple(keep), micro_batch_size())
+    stop = _stop.get()
     while run.admit():
+        if stop is not None and stop.is_set():
+            raise Stopped
         run.collect()
         if not run.compact():
             run.advance()

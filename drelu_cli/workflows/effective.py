@@ -49,6 +49,7 @@ def effective(recipe: Recipe) -> Recipe:
         **_part(model),
         "placement": recipe.model.placement,
         **spelled_start(recipe.model),
+        **({"normalize": False} if recipe.model.normalize is False else {}),
     }
     mapping["phase"] = phases
     mapping["penalty"] = {"lambda": lambda_}
@@ -194,7 +195,8 @@ def _phase(phase: Phase, recipe: Recipe, capped: bool) -> dict[str, Any]:
 def label_of(recipe: Recipe) -> str:
     """The treatment's name in tables: AT, TRADES-6, D-ReLU-0.1, S-ReLU-0.5, AT + D-ReLU-0.1.
 
-    Where generated images are mixed in, that is the end: `TRADES-6 + generated`.
+    Pixels that are not normalised are named, `D-ReLU-0.1 (raw pixels)`. Where generated images
+    are mixed in, that is the end: `TRADES-6 + generated`.
     """
     if recipe.report.label:
         return recipe.report.label
@@ -202,6 +204,8 @@ def label_of(recipe: Recipe) -> str:
     label = " + ".join(parts) or "ReLU"
     placement = recipe.model.placement
     placed = label if placement == "head" else f"{label} ({placement})"
+    if recipe.model.normalize is False:
+        placed = f"{placed} (raw pixels)"
     return placed if recipe.data.generated is None else f"{placed} + generated"
 
 

@@ -162,9 +162,14 @@ def twin_in(store: Store, record: ModelRecord) -> ModelRecord | None:
         if one.dataset_digest == record.dataset_digest
         and one.source == "trained"
         and not one.is_checkpoint
+        and _normalizes(one) == _normalizes(record)
     ]
     same_seed = [one for one in twins if one.seed == record.seed]
     return next(iter([*same_seed, *twins]), None)
+
+
+def _normalizes(record: ModelRecord) -> bool:
+    return record.recipe.get("model", {}).get("normalize") is not False
 
 
 def _fits(bound: Bound, threat: ThreatModel, classes: int) -> bool:

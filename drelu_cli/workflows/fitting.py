@@ -108,6 +108,9 @@ def build_model(recipe: Recipe, data: DataSplits) -> nn.Module:
 
     Pretrained weights are not in it: a trained model is built anew without them.
     """
+    mean, std = data.mean, data.std
+    if recipe.model.normalize is False:
+        mean, std = (0.0,) * len(mean), (1.0,) * len(std)
     with seeded_initialisation("weights", recipe.train.seed):
         model = build(
             recipe.model.name,
@@ -115,8 +118,8 @@ def build_model(recipe: Recipe, data: DataSplits) -> nn.Module:
             classes=data.classes,
             activation=activation_of(recipe),
             placement=recipe.model.placement,
-            mean=data.mean,
-            std=data.std,
+            mean=mean,
+            std=std,
             options=recipe.model.options,
         )
     check_input(model, data.shape)

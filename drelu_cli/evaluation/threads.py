@@ -1,0 +1,83 @@
+"""One attack on several CPU cores: its samples in as many parts, one thread and one core each.
+
+Small nets gain next to nothing from torch's own threads, since each of their operations is too
+short to share. A sample's outcome does not depend on the batch it shares, so its samples can.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextvars import copy_context
+
+import torch
+from torch import Tensor, nn
+
+from drelu_cli.attacks.chain import layers_of
+from drelu_cli.attacks.contract import AttackResult
+from drelu_cli.core.registry import Bound
+from drelu_cli.runtime.driver import micro_batch, micro_batch_size, stoppable
+
+# Fewer samples than this fill no batch of their own: what a thread would save, its overhead costs.
+_FEWEST = 48
+
+Part = Callable[[Tensor], AttackResult]
+
+
+def threads_for(model: nn.Module, x: Tensor, bound: Bound) -> int:
+    """In how many parts the samples may be attacked at once; 1 where that is not certain.
+
+    A module that is neither torch's nor ours may keep a state that two threads would share, and
+    an attack of a third party promises nothing about threads.
+
+    Args:
+        model: in evaluation mode.
+        x: (N, ...) what is attacked.
+        bound: the attack.
+    """
+    allowed = min(torch.get_num_threads(), len(x) // _FEWEST)
+    if allowed < 2 or x.device.type != "cpu":
+        return 1
+    target = getattr(bound.target, "attack", bound.target)
+    if not str(getattr(target, "__module__", "")).startswith("drelu_cli."):
+        return 1
+    return allowed if layers_of(model, x) is not None else 1
+
+
+def in_threads(run: Part, count: int, parts: int) -> AttackResult:
+    """`run` on every part of `count` samples at the same time, put together in their order.
+
+    The micro-batch is shared out, so that memory stays bounded by it. An error or an interrupt
+    ends the other parts at their next step.
+
+    Args:
+        run: (n,) int64 rows -> their result.
+        count: samples in all.
+        parts: threads, 2 or more; each of them keeps torch to one core.
+    """
+    before, stop = torch.get_num_threads(), threading.Event()
+    rows = [torch.arange(part, count, parts) for part in range(parts)]
+
+    def work(part: Tensor) -> AttackResult:
+        torch.set_num_threads(1)
+        with stoppable(stop), micro_batch(max(micro_batch_size() // parts, 1)):
+            return run(part)
+
+    pool = ThreadPoolExecutor(parts, thread_name_prefix="attack")
+    try:
+        # A context of its own for each: limits that the caller set hold in the threads, too.
+        futures = [pool.submit(copy_context().run, work, part) for part in rows]
+        ended = wait(futures, return_when=FIRST_EXCEPTION).done
+        # The first to fail speaks: the others end because of it.
+        found = [one.result() for one in (futures if len(ended) == parts else ended)]
+    finally:
+        stop.set()
+        pool.shutdown(wait=True, cancel_futures=True)
+        torch.set_num_threads(before)
+    order = torch.cat(rows).argsort()
+    return AttackResult(
+        torch.cat([one.x_adv for one in found])[order],
+        torch.cat([one.forwards for one in found])[order],
+        torch.cat([one.backwards for one in found])[order],
+    )

@@ -1,0 +1,61 @@
+"""`[model] normalize`: nets on raw pixels beside normalised ones, and never mistaken for them."""
+
+import torch
+
+from drelu_cli.core.recipe import Recipe
+from drelu_cli.data.loading import load
+from drelu_cli.store.connect import open_store
+from drelu_cli.workflows.context import Context
+from drelu_cli.workflows.effective import effective, label_of
+from drelu_cli.workflows.evidence import twin_in
+from drelu_cli.workflows.fitting import build_model
+from drelu_cli.workflows.recipes import members, read_source
+from drelu_cli.workflows.train import train
+
+SHORT = (("train.epochs", 1), ("data.train_samples", 64))
+RAW = ("model.normalize", False)
+
+
+def recipe(*options):
+    return effective(next(members(read_source(None), preset="fast", options=options))[0])
+
+
+def test_the_first_layer_sees_the_pixels(tmp_path):
+    data = load("digits", tmp_path)
+    x = torch.rand(3, *data.shape)
+    raw, normalised = build_model(recipe(RAW), data), build_model(recipe(), data)
+    assert torch.equal(raw.normalize(x), x)
+    assert not torch.equal(normalised.normalize(x), x)
+    # The same seed gives both the same weights.
+    assert torch.equal(raw.net.dense0.weight, normalised.net.dense0.weight)
+
+
+def test_keys_of_normalised_nets_stay_and_raw_ones_have_their_own():
+    plain, stated = recipe(), recipe(("model.normalize", True))
+    assert plain == stated
+    assert "normalize" not in plain.identity("d")["model"]
+    assert recipe(RAW).key("d") != plain.key("d")
+    assert recipe(RAW).identity("d")["model"]["normalize"] is False
+    again = Recipe.from_mapping(recipe(RAW).as_mapping())
+    assert again.key("d") == recipe(RAW).key("d")
+
+
+def test_tables_say_so():
+    assert label_of(recipe(RAW, ("activation", "relu"))) == "ReLU (raw pixels)"
+    both = recipe(RAW, ("penalty.lambda", 0.1), ("model.placement", "stem"))
+    assert label_of(both) == "D-ReLU-0.1 (stem) (raw pixels)"
+
+
+def test_twins_share_it(tmp_path):
+    context = Context(store=tmp_path / "runs", data_dir=tmp_path, device="cpu")
+
+    def trained(*options):
+        return train(options=[*SHORT, *options], context=context).record
+
+    capped, plain = trained(RAW), trained(("activation", "relu"))
+    with open_store(context.store) as store:
+        assert twin_in(store, capped) is None
+    raw = trained(RAW, ("activation", "relu"))
+    with open_store(context.store) as store:
+        assert twin_in(store, capped).key == raw.key
+        assert twin_in(store, trained()).key == plain.key
