@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def plain(
     *,
     backward: Annotated[str, Field(min_length=1)] = "own",
-    precision: Literal["own", "float64"] = "own",
+    precision: Literal["own", "float64", "tf32", "bf16"] = "own",
     round: Annotated[int, Field(ge=1)] = 1,  # noqa: A002 - the word people type
 ) -> None:
     """The options that every attack gains, as a signature.
@@ -38,7 +38,8 @@ def plain(
         backward: `own`; a slope that an activation of the model declares (`relu`, `leaky_cap`,
             ...), which replaces its derivative in backward passes (1802.00420); or `generic`, a
             leaky slope on every module that is flat on a part of its range.
-        precision: `own`, or `float64`: model and images in double precision.
+        precision: `own`; `float64`: model and images in double precision; `tf32` (CUDA) or
+            `bf16`: gradients only, what is misclassified is decided in the model's own precision.
         round: from 2 on, the same attack with other random numbers.
     """
 

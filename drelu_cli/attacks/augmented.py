@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from drelu_cli.activations.generic import surrogate_model
 from drelu_cli.attacks.contract import AttackResult
 from drelu_cli.attacks.geometry import project
+from drelu_cli.attacks.reduced import ReducedGradients, require_tf32
 from drelu_cli.core.errors import DeviceError, ModelError
 from drelu_cli.core.records import ThreatModel
 from drelu_cli.runtime.streams import Stream
@@ -55,13 +56,18 @@ def run(
     Raises:
         UnknownName: no activation of the model declares the slope `backward`.
         ModelError: the model cannot be copied.
-        DeviceError: the device has no float64.
+        DeviceError: the device has no float64, or no TF32.
     """
     points = x
     if precision == "float64":
         model, points = in_float64(model, x), x.double()
     if backward != "own":
         model = surrogate_model(model, backward, probes(points))
+    if precision == "tf32":
+        require_tf32(x.device)
+        model = ReducedGradients(model, "tf32")
+    elif precision == "bf16":
+        model = ReducedGradients(model, "bf16")
     drawn = stream if round == 1 else stream.at("round", round)
     found: AttackResult = attack(model, points, y, threat, drawn, **options)
     if points.dtype == x.dtype:

@@ -18,6 +18,7 @@ from drelu_cli.core.registry import Bound
 from drelu_cli.evaluation.judge import predict, returned_inputs, verify
 from drelu_cli.evaluation.threads import in_threads, threads_for
 from drelu_cli.runtime.modes import evaluation_mode
+from drelu_cli.runtime.precision import float32_arithmetic
 from drelu_cli.runtime.streams import Stream
 
 
@@ -97,7 +98,8 @@ def run_attack(
 
     Robust: correct on the clean input and at the point returned, which is misclassified where
     the attack saw any misclassified point. Clean-wrong samples are broken at distance 0 without
-    a pass. The model runs in evaluation mode; its modes are restored.
+    a pass. The model runs in evaluation mode; its modes are restored. Float32 is float32: on
+    CUDA, TF32 is off while it runs.
 
     Args:
         model: logits from images in [0, 1].
@@ -113,7 +115,7 @@ def run_attack(
         DreluError: points of another shape or type from an outside library.
     """
     began = time.perf_counter()
-    with evaluation_mode(model):
+    with evaluation_mode(model), float32_arithmetic(tf32=False):
         clean_pred = predict(model, samples.x)
         correct = clean_pred == samples.y
         attacked = samples.rows(correct)
