@@ -76,7 +76,7 @@ def cw_l2(
         search_steps=search_steps,
         max_steps=max_steps,
         patience=patience,
-        learning_rate=learning_rate,
+        schedule=adam_schedule(learning_rate, max_steps, x),
         initial_c=initial_c,
         confidence=confidence,
         exact=exact,
@@ -95,7 +95,7 @@ class Search:
         search_steps: int,
         max_steps: int,
         patience: int,
-        learning_rate: float,
+        schedule: Tensor,
         initial_c: float,
         confidence: float,
         exact: bool,
@@ -105,7 +105,7 @@ class Search:
         self.search_steps = search_steps
         self.max_steps = max_steps
         self.patience = patience
-        self.learning_rate = learning_rate
+        self.schedule = schedule
         self.initial_c = initial_c
         self.confidence = confidence
         self.exact = exact
@@ -137,59 +137,86 @@ class Search:
         }
 
     def step(self, rows: Rows) -> Rows:
-        """Looks at the current point, records it, and takes one Adam step or the next c."""
-        x, w = rows["x"], rows["w"]
+        """Adam steps until a sample has ended or may have come to the end of its c."""
+        state, made = dict(rows), 0
+        # Only the first look of a c can find that nothing pulls at a sample.
+        begins = bool((rows["step"] == 0).any())
+        for made in range(1, self._unbroken(rows) + 1):
+            ended = self._looked(state, begins=begins and made == 1, owned=made > 1)
+            if ended:
+                break
+        state["forwards"] = rows["forwards"] + made
+        state["backwards"] = rows["backwards"] + made
+        return self._next_c(state)
+
+    def _unbroken(self, rows: Rows) -> int:
+        """Steps, at least one, before which no active sample can be through with its c."""
+        since = rows["since"].masked_fill(rows["done"], 0)
+        return min(self.patience - int(since.max()), self.max_steps - int(rows["step"].max()))
+
+    def _looked(self, state: Rows, *, begins: bool, owned: bool) -> bool:
+        """Looks at the current points, records them and moves on; whether a sample has ended.
+
+        Args:
+            state: its entries are replaced, or written into where they are `owned`.
+            begins: some sample is at the first step of its c.
+            owned: the entries were made by an earlier call.
+        """
+        x, w, c = state["x"], state["w"], state["c"]
         bent = torch.tanh(w)
         # A pixel that did not move is the input's own, not its rounded image: Adam would blow
         # the rounding up to steps of its full length.
-        point = torch.where(w == rows["origin"], x, from_bent(bent))
-        seen = forward_backward(self.model, point, rows["y"], self._reached)
+        point = torch.where(w == state["origin"], x, from_bent(bent))
+        seen = forward_backward(self.model, point, state["y"], self._reached)
         hinge = self.confidence - seen.loss
         delta = point - x
         away = torch.linalg.vector_norm(delta.flatten(1), dim=1)
-        state = self._recorded(rows, point, away, seen.wrong)
-        state["hit"] = rows["hit"] | (seen.wrong & (hinge <= 0))
-        total = away.square() + rows["c"] * hinge.clamp(min=0.0)
-        improved = total < IMPROVED * rows["lowest"]
-        state["lowest"] = torch.where(improved, total, rows["lowest"])
-        state["since"] = torch.where(improved, 0, rows["since"] + 1)
-        slope = delta.mul_(2.0).sub_(per_sample(rows["c"], x) * seen.gradient)
-        # Nothing pulls at the input: no step, whatever c, and every c begins here.
-        stuck = (rows["step"] == 0) & (slope.flatten(1).abs().amax(dim=1) == 0)
-        state["done"] = state["done"] | stuck
-        return self._next_c(self._adam(state, slope.mul_(bent_slope(bent))))
+        ended = bool(seen.wrong.any()) and self._recorded(state, point, away, seen.wrong, hinge)
+        total = away.square_().add_(hinge.clamp_(min=0.0).mul_(c))
+        improved = total < IMPROVED * state["lowest"]
+        state["lowest"] = torch.where(improved, total, state["lowest"])
+        state["since"] = (state["since"] + 1).masked_fill_(improved, 0)
+        slope = delta.mul_(2.0).sub_(per_sample(c, x) * seen.gradient)
+        if begins:
+            # Nothing pulls at the input: no step, whatever c, and every c begins here.
+            stuck = (state["step"] == 0) & (slope.flatten(1).abs().amax(dim=1) == 0)
+            state["done"] = state["done"] | stuck
+            ended = ended or bool(stuck.any())
+        self._adam(state, slope.mul_(bent_slope(bent)), owned=owned)
+        return ended
 
     def _reached(self, logits: Tensor, y: Tensor) -> Tensor:
         return margin(logits, y).clamp(max=self.confidence)
 
-    def _recorded(self, rows: Rows, point: Tensor, away: Tensor, wrong: Tensor) -> Rows:
-        nearer = wrong & inside(away, self.threat) & (away < rows["nearest"])
-        found = rows["wrong"] | nearer
-        nearest = torch.where(nearer, away, rows["nearest"])
+    def _recorded(
+        self, state: Rows, point: Tensor, away: Tensor, wrong: Tensor, hinge: Tensor
+    ) -> bool:
+        """Notes points that are misclassified; whether a sample ends with that."""
+        state["hit"] = state["hit"] | (wrong & (hinge <= 0))
+        nearer = wrong & ~state["done"] & inside(away, self.threat) & (away < state["nearest"])
         at = nearer.nonzero()[:, 0]
-        return {
-            **rows,
-            "best": rows["best"].index_copy(0, at, point[at]) if len(at) else rows["best"],
-            "nearest": nearest,
-            "loss": torch.where(nearer, -away, rows["loss"]),
-            "wrong": found,
-            # Nothing is nearer than the input itself.
-            "done": nearest == 0 if self.exact else found,
-            "forwards": rows["forwards"] + 1,
-            "backwards": rows["backwards"] + 1,
-        }
+        if len(at) == 0:
+            return False
+        state["best"] = state["best"].index_copy(0, at, point[at])
+        state["nearest"] = torch.where(nearer, away, state["nearest"])
+        state["loss"] = torch.where(nearer, -away, state["loss"])
+        state["wrong"] = state["wrong"] | nearer
+        # Nothing is nearer than the input itself.
+        ends = nearer & (away == 0) if self.exact else nearer
+        state["done"] = state["done"] | ends
+        return bool(ends.any())
 
-    def _adam(self, rows: Rows, slope: Tensor) -> Rows:
+    def _adam(self, state: Rows, slope: Tensor, *, owned: bool) -> None:
         """One step of Adam (1412.6980) on the slope with respect to w."""
-        w = rows["w"]
-        mean = (BETA1 * rows["mean"]).add_(slope, alpha=1.0 - BETA1)
-        square = (BETA2 * rows["square"]).addcmul_(slope, slope, value=1.0 - BETA2)
-        time = (rows["step"] + 1).to(w.dtype)
-        rate = per_sample(self.learning_rate / (1.0 - BETA1**time), w)
-        size = square.sqrt().mul_(per_sample((1.0 - BETA2**time).rsqrt(), w)).add_(TINY)
-        w = w - (rate * mean).div_(size)
-        w = w.clamp_(-_EDGE, _EDGE)
-        return {**rows, "w": w, "mean": mean, "square": square, "step": rows["step"] + 1}
+        w, mean, square = state["w"], state["mean"], state["square"]
+        if not owned:
+            w, mean, square = w.clone(), mean.clone(), square.clone()
+        mean.mul_(BETA1).add_(slope, alpha=1.0 - BETA1)
+        square.mul_(BETA2).addcmul_(slope, slope, value=1.0 - BETA2)
+        rate, scale = self.schedule.index_select(1, state["step"])
+        size = square.sqrt().mul_(per_sample(scale, w)).add_(TINY)
+        w.sub_((per_sample(rate, w) * mean).div_(size)).clamp_(-_EDGE, _EDGE)
+        state.update(w=w, mean=mean, square=square, step=state["step"] + 1)
 
     def _next_c(self, rows: Rows) -> Rows:
         """For samples whose c is done: narrow its bounds and begin again at the input."""
@@ -217,6 +244,12 @@ class Search:
             "tried": tried,
             "done": rows["done"] | (tried >= self.search_steps),
         }
+
+
+def adam_schedule(learning_rate: float, steps: int, like: Tensor) -> Tensor:
+    """(2, steps) in the dtype of `like`: the step's rate, and what its root is multiplied by."""
+    time = torch.arange(1, steps + 1, device=like.device).to(like.dtype)
+    return torch.stack([learning_rate / (1.0 - BETA1**time), (1.0 - BETA2**time).rsqrt()])
 
 
 _EDGE = float(torch.atanh(torch.tensor(1.0 - SHRINK, dtype=torch.float64)))

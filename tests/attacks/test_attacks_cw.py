@@ -97,6 +97,26 @@ def test_a_sample_stops_by_its_own_loss():
     assert torch.allclose(alone.x_adv, together.x_adv, atol=1e-9)
 
 
+@pytest.mark.parametrize("exact", [True, False])
+def test_steps_in_a_row_are_the_steps_one_by_one(exact, monkeypatch):
+    model, x, y = curved_problem((1, 6, 6), 12)
+    options = {"exact": exact, "search_steps": 3, "max_steps": 60, "patience": 15}
+    in_a_row = attacked(model, x, y, 0.3, **options)
+    monkeypatch.setattr(cw.Search, "_unbroken", lambda self, rows: 1)
+    one_by_one = attacked(model, x, y, 0.3, **options)
+    assert torch.equal(in_a_row.x_adv, one_by_one.x_adv)
+    assert torch.equal(in_a_row.forwards, one_by_one.forwards)
+    assert torch.equal(in_a_row.backwards, one_by_one.backwards)
+    assert len(set(in_a_row.forwards.tolist())) > 3
+
+
+def test_adam_s_schedule_is_the_published_one():
+    rate, scale = cw.adam_schedule(0.01, 500, torch.zeros((), dtype=torch.float64))
+    for step in (1, 2, 10, 500):
+        assert rate[step - 1].item() == pytest.approx(0.01 / (1 - 0.9**step), rel=1e-12)
+        assert scale[step - 1].item() == pytest.approx((1 - 0.999**step) ** -0.5, rel=1e-12)
+
+
 def test_patience_and_steps_bound_the_passes():
     model, x, y = curved_problem((1, 6, 6), 2)
     found = attacked(model, x, y, 10.0, exact=True, search_steps=3, max_steps=11, patience=100)
