@@ -43,10 +43,8 @@ def layers_of(model: nn.Module, x: Tensor) -> list[nn.Module] | None:
         model: in evaluation mode.
         x: (N, ...) points of the model's input space.
     """
-    if not is_chain(model) or any(is_watched(part) for part in model.modules()):
-        return None
-    layers = list(_leaves(model))
-    if not all(_is_known(layer) for layer in layers):
+    layers = certain_layers(model)
+    if layers is None:
         return None
     probes = x[:_PROBES]
     with torch.no_grad():
@@ -55,6 +53,18 @@ def layers_of(model: nn.Module, x: Tensor) -> list[nn.Module] | None:
         for layer in layers:
             point = layer(point)
     return layers if _same(point, logits) else None
+
+
+def certain_layers(
+    model: nn.Module, known: tuple[type[nn.Module], ...] = ()
+) -> list[nn.Module] | None:
+    """As `layers_of`, from the modules alone: no pass; instances of `known` count as known."""
+    if not is_chain(model) or any(is_watched(part) for part in model.modules()):
+        return None
+    layers = list(_leaves(model))
+    if not all(isinstance(layer, known) or _is_known(layer) for layer in layers):
+        return None
+    return layers
 
 
 def is_pointwise(layer: nn.Module) -> bool:

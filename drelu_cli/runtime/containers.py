@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 _MARK = "calls_children_in_order"
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks")
-_GLOBAL_HOOKS = ("_global_forward_hooks", "_global_forward_pre_hooks")
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+_GLOBAL_HOOKS = tuple(f"_global{name}" for name in _HOOKS)
 
 F = TypeVar("F", bound=Callable[..., Any])
 
