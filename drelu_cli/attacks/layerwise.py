@@ -108,9 +108,11 @@ def _fits(layer: nn.Module, points: Tensor) -> bool:
 
 
 def _maker(layer: nn.Module, points: Tensor) -> Callable[[Any, bool], Step]:
-    if points.dtype == torch.float32 and hasattr(layer, "scale_and_shift"):
-        return _affine
-    return _MAKERS.get(type(layer), _by_autograd)
+    make = _MAKERS.get(type(layer), _by_autograd)
+    # Of the type: asking a module for what it lacks takes as long as a small layer.
+    if make is _by_autograd and points.dtype == torch.float32:
+        return _affine if hasattr(type(layer), "scale_and_shift") else make
+    return make
 
 
 def _passes_on(layer: nn.Module) -> bool:
@@ -140,7 +142,8 @@ def _flatten(layer: nn.Flatten, own: bool) -> Step:  # noqa: ARG001
 
 def _affine(layer: Any, own: bool) -> Step:  # noqa: ARG001
     def step(point: Tensor) -> tuple[Tensor, Back]:
-        return layer(point), lambda g: g * layer.scale_and_shift()[0].to(g)
+        scale = layer.scale_and_shift()[0].to(point)
+        return layer(point), lambda g: g * scale
 
     return step
 

@@ -38,7 +38,9 @@ def is_chain(module: nn.Module) -> bool:
 
 def is_watched(module: nn.Module) -> bool:
     """Whether hooks, of its own or global ones, or a replaced `forward` may do anything at all."""
-    everywhere = torch.nn.modules.module
-    hooks = [*(getattr(module, name) for name in _HOOKS)]
-    hooks += [getattr(everywhere, name) for name in _GLOBAL_HOOKS]
-    return any(hooks) or "forward" in vars(module)
+    own, everywhere = vars(module), vars(torch.nn.modules.module)
+    return (
+        "forward" in own
+        or any(own[name] for name in _HOOKS)
+        or any(everywhere[name] for name in _GLOBAL_HOOKS)
+    )

@@ -146,8 +146,8 @@ def test_surrogate_backward_passes(slope):
 
 
 class Doubled(nn.Linear):
-    def forward(self, input):
-        return 2 * super().forward(input)
+    def forward(self, point):
+        return 2 * super().forward(point)
 
 
 def test_what_may_do_anything_stays_with_autograd():
