@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor, nn
 
@@ -43,10 +41,8 @@ def layers_of(model: nn.Module, x: Tensor) -> list[nn.Module] | None:
         model: in evaluation mode.
         x: (N, ...) points of the model's input space.
     """
-    if not is_chain(model) or any(is_watched(part) for part in model.modules()):
-        return None
-    layers = list(_leaves(model))
-    if not all(_is_known(layer) for layer in layers):
+    layers = certain_layers(model)
+    if layers is None:
         return None
     probes = x[:_PROBES]
     with torch.no_grad():
@@ -55,6 +51,14 @@ def layers_of(model: nn.Module, x: Tensor) -> list[nn.Module] | None:
         for layer in layers:
             point = layer(point)
     return layers if _same(point, logits) else None
+
+
+def certain_layers(
+    model: nn.Module, known: tuple[type[nn.Module], ...] = ()
+) -> list[nn.Module] | None:
+    """As `layers_of`, from the modules alone: no pass; instances of `known` count as known."""
+    layers: list[nn.Module] = []
+    return layers if is_chain(model) and _collected(model, layers, known) else None
 
 
 def is_pointwise(layer: nn.Module) -> bool:
@@ -75,14 +79,18 @@ def called(layers: list[nn.Module], point: Tensor) -> Tensor:
     return point
 
 
-def _leaves(module: nn.Module) -> Iterator[nn.Module]:
-    if not is_chain(module):
-        yield module
-        return
-    # Not `children`, which hides repeats.
-    for child in module._modules.values():  # noqa: SLF001
-        if child is not None:
-            yield from _leaves(child)
+def _collected(
+    module: nn.Module, layers: list[nn.Module], known: tuple[type[nn.Module], ...]
+) -> bool:
+    """Appends what `module` calls; False where that is not certain. Each module is met once."""
+    if is_chain(module):
+        # Not `children`, which hides repeats.
+        parts = module._modules.values()  # noqa: SLF001
+        return all(_collected(part, layers, known) for part in parts if part is not None)
+    layers.append(module)
+    inside = module.modules() if module._modules else (module,)  # noqa: SLF001
+    certain = isinstance(module, known) or _is_known(module)
+    return certain and not any(is_watched(part) for part in inside)
 
 
 def _is_known(layer: nn.Module) -> bool:

@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 _MARK = "calls_children_in_order"
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks")
-_GLOBAL_HOOKS = ("_global_forward_hooks", "_global_forward_pre_hooks")
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+_GLOBAL_HOOKS = tuple(f"_global{name}" for name in _HOOKS)
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -38,7 +38,9 @@ def is_chain(module: nn.Module) -> bool:
 
 def is_watched(module: nn.Module) -> bool:
     """Whether hooks, of its own or global ones, or a replaced `forward` may do anything at all."""
-    everywhere = torch.nn.modules.module
-    hooks = [*(getattr(module, name) for name in _HOOKS)]
-    hooks += [getattr(everywhere, name) for name in _GLOBAL_HOOKS]
-    return any(hooks) or "forward" in vars(module)
+    own, everywhere = vars(module), vars(torch.nn.modules.module)
+    return (
+        "forward" in own
+        or any(own[name] for name in _HOOKS)
+        or any(everywhere[name] for name in _GLOBAL_HOOKS)
+    )
