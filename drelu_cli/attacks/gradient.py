@@ -16,7 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from drelu_cli.attacks.layerwise import Step, back_through, logits_through, steps_of, through
+from drelu_cli.attacks.layer_steps import Step
+from drelu_cli.attacks.layerwise import back_through, logits_through, steps_of, through
 from drelu_cli.attacks.losses import cross_entropy, cross_entropy_and_gradient
 
 # Height x width of the images in a slice, all together: 127 of 28x28, 97 of 32x32. Measured on

@@ -8,8 +8,9 @@ import pytest
 from drelu_cli.attacks import ATTACKS
 
 KNOWN = json.loads(pass_counts.FILE.read_text())
-# Rounding in float64 may move a sample's end by a step on another processor.
-ROOM = 0.01
+# Rounding in float64 differs between processors: one sample of the 40 may break on one of them and
+# stand on another (APGD-CE on the convolutional net: 2283 passes here, 2380 there: its 97).
+ROOM = 0.045
 RUN = "python tests/attacks/pass_counts.py"
 
 
@@ -37,6 +38,6 @@ def compare(where, known, found):
 
 def test_more_passes_would_be_found():
     with pytest.raises(AssertionError, match="slower"):
-        compare("an attack", [1000, 1000], [1000, 1020])
+        compare("an attack", [1000, 1000], [1000, 1050])
     with pytest.raises(AssertionError, match="keep it that way"):
-        compare("an attack", [1000, 1000], [980, 1000])
+        compare("an attack", [1000, 1000], [950, 1000])
