@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -45,16 +45,18 @@ def layers_of(model: nn.Module, x: Tensor) -> list[nn.Module] | None:
     """
     if not is_chain(model) or any(is_watched(part) for part in model.modules()):
         return None
-    layers = list(_leaves(model))
+    layers = list(leaves(model))
     if not all(_is_known(layer) for layer in layers):
         return None
-    probes = x[:_PROBES]
+    return layers if same_at_probes(lambda probes: called(layers, probes), model, x) else None
+
+
+def same_at_probes(
+    other: Callable[[Tensor], Tensor], model: Callable[[Tensor], Tensor], x: Tensor
+) -> bool:
+    """Whether both give the same logits, up to rounding, at a few of the points `x` (N, ...)."""
     with torch.no_grad():
-        logits = model(probes)
-        point = probes
-        for layer in layers:
-            point = layer(point)
-    return layers if _same(point, logits) else None
+        return _same(other(x[:_PROBES]), model(x[:_PROBES]))
 
 
 def is_pointwise(layer: nn.Module) -> bool:
@@ -75,14 +77,15 @@ def called(layers: list[nn.Module], point: Tensor) -> Tensor:
     return point
 
 
-def _leaves(module: nn.Module) -> Iterator[nn.Module]:
+def leaves(module: nn.Module) -> Iterator[nn.Module]:
+    """What chains of chains call, in order."""
     if not is_chain(module):
         yield module
         return
     # Not `children`, which hides repeats.
     for child in module._modules.values():  # noqa: SLF001
         if child is not None:
-            yield from _leaves(child)
+            yield from leaves(child)
 
 
 def _is_known(layer: nn.Module) -> bool:

@@ -17,9 +17,12 @@ from drelu_cli.runtime.streams import Stream
 # Blocks of draws that a sample holds: samples run out of them at different times, and those
 # that have used half are served together.
 _BLOCKS = 4
-# Change are looked at in one go, to pass over those that change nothing, as long as they
+# Proposals are looked at in one go, to pass over those that change nothing, as long as they
 # have about this many pixels together.
 _LOOKED_AT = 80
+# At least so many where every pass is a whole one: a sample that finds none among them misses
+# the pass, and passes of fewer images cost more for each.
+_AT_LEAST = 4
 
 
 class LinfSearch:
@@ -45,6 +48,8 @@ class LinfSearch:
         self.ties = ties
         self.shortcut = shortcut
         self.bounds = torch.tensor(HALVINGS)
+        windowed = shortcut is not None and shortcut.follows_windows
+        self.least = 1 if windowed else _AT_LEAST
 
     def run(self, queue: Rows) -> AttackResult:
         """All samples of `queue` to their end."""
@@ -87,13 +92,14 @@ class LinfSearch:
         begun = rows["step"] > 0
         spent = (~begun).long()
         answer = _Answer(rows)
-        if not bool(begun.all()):
-            self._ask_whole(rows, answer, (~begun).nonzero()[:, 0])
+        left = []
         for level, members in self._by_level(rows, begun):
             proposals, used = self._next(rows, level, members)
             spent = spent.index_add(0, members, used)
-            if len(proposals.rows):
-                self._ask(rows, answer, proposals)
+            if len(proposals.rows) and not self._asked_windowed(rows, answer, proposals):
+                left.append(proposals)
+        # One pass for all: samples drift apart, and a pass of few images costs more for each.
+        self._ask_whole(rows, answer, (~begun).nonzero()[:, 0], left)
         self._confirm(rows, answer)
         return self._accepted(rows, answer, spent)
 
@@ -134,7 +140,7 @@ class LinfSearch:
         """
         high, wide = self.windows.table[level]
         channels = self.windows.c
-        look = max(_LOOKED_AT // (channels * high * wide), 1)
+        look = max(_LOOKED_AT // (channels * high * wide), self.least)
         number = (rows["step"][members] - 1)[:, None] + torch.arange(look, device=members.device)
         column = number - BLOCK * rows["block"][members, None]
         end = HALVINGS[level] + 1 if level < len(HALVINGS) else self.queries
@@ -155,19 +161,34 @@ class LinfSearch:
         at = at * look + chosen.index_select(0, at)
         return Change(samples, top, left, signs, standing).taken(at), used
 
-    def _ask_whole(self, rows: Rows, answer: _Answer, first: Tensor) -> None:
-        """The first points."""
-        points = self.windows.points(rows["x"][first], rows["up"][first])
-        self._answered(rows, answer, first, self._pass(points, first))
-
-    def _ask(self, rows: Rows, answer: _Answer, proposals: Change) -> None:
+    def _asked_windowed(self, rows: Rows, answer: _Answer, proposals: Change) -> bool:
+        """Asks the shortcut about the windows; False where a whole pass costs no more."""
         answer.proposals.append(proposals)
-        found: tuple[Tensor, Kept | None] | None = None
-        if self.shortcut is not None:
-            found = self.shortcut.windowed(_listed(rows, "fixed"), _listed(rows, "memo"), proposals)
+        if self.shortcut is None:
+            return False
+        found = self.shortcut.windowed(_listed(rows, "fixed"), _listed(rows, "memo"), proposals)
         if found is None:
-            found = self._pass(self._points(rows, proposals), proposals.rows)
+            return False
         self._answered(rows, answer, proposals.rows, found)
+        return True
+
+    def _ask_whole(
+        self, rows: Rows, answer: _Answer, first: Tensor, proposals: list[Change]
+    ) -> None:
+        """Whole points: the first ones of the samples `first`, and the proposals."""
+        asked = torch.cat([first, *(change.rows for change in proposals)])
+        if len(asked) == 0:
+            return
+        up = rows["up"].index_select(0, asked)
+        begin = len(first)
+        for change in proposals:
+            end = begin + len(change.rows)
+            pixels = window_pixels(change, *up.shape[2:])
+            signs = change.signs[..., None, None].expand_as(change.standing)
+            up[begin:end].view(end - begin, -1).scatter_(1, pixels, signs.flatten(1))
+            begin = end
+        points = self.windows.points(rows["x"].index_select(0, asked), up)
+        self._answered(rows, answer, asked, self._pass(points, asked))
 
     def _pass(self, points: Tensor, asked: Tensor) -> tuple[Tensor, Kept | None]:
         with torch.no_grad():
@@ -195,13 +216,6 @@ class LinfSearch:
         points = self.windows.points(rows["x"][asked], up[asked])
         answer.record(asked, logits_at(self.model, points), rows["y"][asked])
         answer.passes = answer.passes.index_add(0, asked, torch.ones_like(asked))
-
-    def _points(self, rows: Rows, proposals: Change) -> Tensor:
-        up = rows["up"].index_select(0, proposals.rows)
-        pixels = window_pixels(proposals, *up.shape[2:])
-        signs = proposals.signs[..., None, None].expand_as(proposals.standing)
-        up = up.flatten(1).scatter(1, pixels, signs.flatten(1))
-        return self.windows.points(rows["x"].index_select(0, proposals.rows), up)
 
     def _drawn(self, rows: Rows) -> Rows:
         """The state with draws for each sample's next proposal."""
