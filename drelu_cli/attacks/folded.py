@@ -74,10 +74,8 @@ def folded(model: nn.Module, x: Tensor) -> Folded | None:
     ]
     if all(new is old for new, old in zip(replaced, layers, strict=True)):
         return None
-    net = nn.Sequential(*replaced).train(False) if not model.training else None
-    if net is None or not same_at_probes(net, model, x):
-        return None
-    return Folded(net)
+    net = nn.Sequential(*replaced)
+    return Folded(net) if same_at_probes(net, model, x) else None
 
 
 def _without_norms(net: fx.GraphModule) -> fx.GraphModule:

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from drelu_cli.attacks.contract import AttackResult
 from drelu_cli.attacks.gradient import logits_at
-from drelu_cli.attacks.losses import margin, misclassified
-from drelu_cli.attacks.shortcut import Change, Kept, Memos, Shortcut, window_pixels, windows_at
+from drelu_cli.attacks.shortcut import Change, Kept, Shortcut, window_pixels, windows_at
+from drelu_cli.attacks.square_answer import Answer, listed, named
 from drelu_cli.attacks.square_windows import BLOCK, HALVINGS, LinfWindows
 from drelu_cli.attacks.stages import drawn_for, fresh
 from drelu_cli.runtime.driver import Rows, choose, drive, micro_batch_size
@@ -23,6 +23,9 @@ _LOOKED_AT = 80
 # At least so many where every pass is a whole one: a sample that finds none among them misses
 # the pass, and passes of fewer images cost more for each.
 _AT_LEAST = 4
+# Queries in one step of the driver: copying the state and looking for finished samples are a
+# tenth of what a query of a dense net costs.
+_QUERIES = 8
 
 
 class LinfSearch:
@@ -83,15 +86,33 @@ class LinfSearch:
         low, high = self.windows.moved(x, no), self.windows.moved(x, ~no)
         with torch.no_grad():
             fixed, memos = self.shortcut.fixed(low, high), self.shortcut.blank(low)
-        return _named("fixed", fixed) | _named("memo", memos)
+        return named("fixed", fixed) | named("memo", memos)
 
     @torch.no_grad()
     def step(self, rows: Rows) -> Rows:
-        """Sends one point per sample to the model and keeps it where it is better."""
+        """Several queries per sample, on copies: what was given stays as it was.
+
+        A sample that breaks among them is not asked any more.
+        """
+        rows = {
+            name: values.clone() if name == "up" or name.startswith("memo") else values
+            for name, values in rows.items()
+        }
+        for _ in range(_QUERIES):
+            rows = self._asked_once(rows)
+            if bool(rows["done"].all()):
+                break
+        return rows
+
+    def _asked_once(self, rows: Rows) -> Rows:
+        """Sends one point per sample to the model and keeps it where it is better.
+
+        Writes into `up` and the memos.
+        """
         rows = self._drawn(rows)
         begun = rows["step"] > 0
         spent = (~begun).long()
-        answer = _Answer(rows)
+        answer = Answer(rows)
         left = []
         for level, members in self._by_level(rows, begun):
             proposals, used = self._next(rows, level, members)
@@ -103,14 +124,15 @@ class LinfSearch:
         self._confirm(rows, answer)
         return self._accepted(rows, answer, spent)
 
-    def _accepted(self, rows: Rows, answer: _Answer, spent: Tensor) -> Rows:
+    def _accepted(self, rows: Rows, answer: Answer, spent: Tensor) -> Rows:
         loss, wrong = answer.loss, answer.wrong
         gain = loss >= rows["loss"] if self.ties else loss > rows["loss"]
         better = wrong | (gain & answer.asked)
         queries = rows["step"] + spent
+        if bool(better.any()):
+            answer.write(rows, better)
         return {
             **rows,
-            **(answer.written(rows, better) if bool(better.any()) else {}),
             "loss": choose(better, loss, rows["loss"]),
             "wrong": rows["wrong"] | wrong,
             "step": queries,
@@ -154,41 +176,50 @@ class LinfSearch:
         # A window changes nothing where all of its pixels in a channel have the sign already.
         idle = standing.flatten(2).sum(dim=2) == signs * (high * wide)
         moves = ~idle.all(dim=1).view(-1, look) & usable
+        changes = Change(samples, top, left, signs, standing)
+        if look == 1:
+            return changes.taken(moves.view(-1).nonzero()[:, 0]), usable.view(-1).long()
         found = moves.any(dim=1)
         chosen = moves.to(torch.uint8).argmax(dim=1)
         used = torch.where(found, chosen + 1, usable.sum(dim=1))
         at = found.nonzero()[:, 0]
-        at = at * look + chosen.index_select(0, at)
-        return Change(samples, top, left, signs, standing).taken(at), used
+        return changes.taken(at * look + chosen.index_select(0, at)), used
 
-    def _asked_windowed(self, rows: Rows, answer: _Answer, proposals: Change) -> bool:
+    def _asked_windowed(self, rows: Rows, answer: Answer, proposals: Change) -> bool:
         """Asks the shortcut about the windows; False where a whole pass costs no more."""
         answer.proposals.append(proposals)
         if self.shortcut is None:
             return False
-        found = self.shortcut.windowed(_listed(rows, "fixed"), _listed(rows, "memo"), proposals)
+        found = self.shortcut.windowed(listed(rows, "fixed"), listed(rows, "memo"), proposals)
         if found is None:
             return False
         self._answered(rows, answer, proposals.rows, found)
         return True
 
     def _ask_whole(
-        self, rows: Rows, answer: _Answer, first: Tensor, proposals: list[Change]
+        self, rows: Rows, answer: Answer, first: Tensor, proposals: list[Change]
     ) -> None:
         """Whole points: the first ones of the samples `first`, and the proposals."""
-        asked = torch.cat([first, *(change.rows for change in proposals)])
-        if len(asked) == 0:
-            return
+        if len(first) or proposals:
+            asked, points = self._points(rows, first, proposals)
+            self._answered(rows, answer, asked, self._pass(points, asked))
+
+    def _points(self, rows: Rows, standing: Tensor, changes: list[Change]) -> tuple[Tensor, Tensor]:
+        """The current points of the samples `standing`, then the changed ones.
+
+        Returns:
+            (g,) int64 the samples, and (g, C, H, W) their points.
+        """
+        asked = torch.cat([standing, *(change.rows for change in changes)])
         up = rows["up"].index_select(0, asked)
-        begin = len(first)
-        for change in proposals:
+        begin = len(standing)
+        for change in changes:
             end = begin + len(change.rows)
             pixels = window_pixels(change, *up.shape[2:])
             signs = change.signs[..., None, None].expand_as(change.standing)
-            up[begin:end].view(end - begin, -1).scatter_(1, pixels, signs.flatten(1))
+            up[begin:end].flatten(1).scatter_(1, pixels, signs.flatten(1))
             begin = end
-        points = self.windows.points(rows["x"].index_select(0, asked), up)
-        self._answered(rows, answer, asked, self._pass(points, asked))
+        return asked, self.windows.points(rows["x"].index_select(0, asked), up)
 
     def _pass(self, points: Tensor, asked: Tensor) -> tuple[Tensor, Kept | None]:
         with torch.no_grad():
@@ -197,7 +228,7 @@ class LinfSearch:
             return logits_at(self.model, points), None
 
     def _answered(
-        self, rows: Rows, answer: _Answer, asked: Tensor, found: tuple[Tensor, Kept | None]
+        self, rows: Rows, answer: Answer, asked: Tensor, found: tuple[Tensor, Kept | None]
     ) -> None:
         logits, kept = found
         answer.record(asked, logits, rows["y"][asked])
@@ -205,15 +236,14 @@ class LinfSearch:
         if kept is not None:
             answer.kept.append((asked, kept))
 
-    def _confirm(self, rows: Rows, answer: _Answer) -> None:
+    def _confirm(self, rows: Rows, answer: Answer) -> None:
         """Asks the model itself about points that a shortcut says are misclassified."""
         if self.shortcut is None:
             return
-        asked = answer.wrong.nonzero()[:, 0]
-        if len(asked) == 0:
+        if not bool(answer.wrong.any()):
             return
-        up = answer.written(rows, answer.wrong, memos=False)["up"]
-        points = self.windows.points(rows["x"][asked], up[asked])
+        first = (answer.wrong & (rows["step"] == 0)).nonzero()[:, 0]
+        asked, points = self._points(rows, first, answer.among(answer.wrong))
         answer.record(asked, logits_at(self.model, points), rows["y"][asked])
         answer.passes = answer.passes.index_add(0, asked, torch.ones_like(asked))
 
@@ -238,51 +268,3 @@ class LinfSearch:
         shape = (BLOCK, self.windows.draws)
         draws = drawn.uniform("proposals", shape, step=steps.flatten())
         return draws.view(len(index), _BLOCKS * BLOCK, self.windows.draws)
-
-
-class _Answer:
-    """What a step learns: per sample loss and misclassification of the point asked about."""
-
-    def __init__(self, rows: Rows) -> None:
-        self.loss = rows["loss"]
-        self.wrong = torch.zeros_like(rows["wrong"])
-        self.asked = torch.zeros_like(rows["wrong"])
-        self.passes = torch.zeros_like(rows["forwards"])
-        self.proposals: list[Change] = []
-        self.kept: list[tuple[Tensor, Kept]] = []
-
-    def record(self, asked: Tensor, logits: Tensor, y: Tensor) -> None:
-        """Takes in the logits of the points of the samples `asked`."""
-        # NaN where a logit is not finite: such a sample is misclassified, with infinite loss.
-        loss = margin(logits, y) + (logits - logits).sum(dim=1)
-        wrong = torch.zeros_like(asked, dtype=torch.bool)
-        suspect = (~(loss < 0)).nonzero()[:, 0]
-        if len(suspect):
-            loss = loss.masked_fill(loss.isnan(), torch.inf)
-            wrong[suspect] = misclassified(logits[suspect], y[suspect])
-        self.loss = self.loss.index_copy(0, asked, loss)
-        self.wrong = self.wrong.index_copy(0, asked, wrong)
-        self.asked = self.asked.index_fill(0, asked, True)
-
-    def written(self, rows: Rows, better: Tensor, *, memos: bool = True) -> Rows:
-        """The state's `up` and memos with the points of the samples `better`, (n,) bool."""
-        up = rows["up"].clone()
-        for proposals in self.proposals:
-            chosen = proposals.taken(better[proposals.rows].nonzero()[:, 0])
-            pixels = window_pixels(chosen, *up.shape[2:])
-            signs = chosen.signs[..., None, None].expand_as(chosen.standing)
-            up.flatten(1)[chosen.rows[:, None], pixels] = signs.flatten(1)
-        if not memos or not self.kept:
-            return {"up": up}
-        found = [memo.clone() for memo in _listed(rows, "memo")]
-        for asked, kept in self.kept:
-            kept.write(found, better[asked].nonzero()[:, 0])
-        return {"up": up, **_named("memo", found)}
-
-
-def _named(kind: str, tensors: Memos) -> Rows:
-    return {f"{kind}{number}": tensor for number, tensor in enumerate(tensors)}
-
-
-def _listed(rows: Rows, kind: str) -> Memos:
-    return [rows[name] for name in rows if name.startswith(kind)]
