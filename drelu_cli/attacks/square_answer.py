@@ -41,16 +41,17 @@ class Answer:
             for proposals in self.proposals
         ]
 
-    def write(self, rows: Rows, better: Tensor) -> None:
-        """Writes the points of the samples `better`, (n,) bool, into `up` and the memos."""
-        up = rows["up"]
+    def written(self, rows: Rows, better: Tensor) -> Rows:
+        """The state's `up` and memos with the points of the samples `better`, (n,) bool."""
+        up = rows["up"].clone()
         for chosen in self.among(better):
             pixels = window_pixels(chosen, *up.shape[2:])
             signs = chosen.signs[..., None, None].expand_as(chosen.standing)
             up.flatten(1)[chosen.rows[:, None], pixels] = signs.flatten(1)
-        memos = listed(rows, "memo")
+        found = [memo.clone() for memo in listed(rows, "memo")]
         for asked, kept in self.kept:
-            kept.write(memos, better.index_select(0, asked).nonzero()[:, 0])
+            kept.write(found, better.index_select(0, asked).nonzero()[:, 0])
+        return {"up": up, **named("memo", found)}
 
 
 def named(kind: str, tensors: Memos) -> Rows:

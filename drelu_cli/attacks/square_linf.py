@@ -23,9 +23,6 @@ _LOOKED_AT = 80
 # At least so many where every pass is a whole one: a sample that finds none among them misses
 # the pass, and passes of fewer images cost more for each.
 _AT_LEAST = 4
-# Queries in one step of the driver: copying the state and looking for finished samples are a
-# tenth of what a query of a dense net costs.
-_QUERIES = 8
 
 
 class LinfSearch:
@@ -90,25 +87,7 @@ class LinfSearch:
 
     @torch.no_grad()
     def step(self, rows: Rows) -> Rows:
-        """Several queries per sample, on copies: what was given stays as it was.
-
-        A sample that breaks among them is not asked any more.
-        """
-        rows = {
-            name: values.clone() if name == "up" or name.startswith("memo") else values
-            for name, values in rows.items()
-        }
-        for _ in range(_QUERIES):
-            rows = self._asked_once(rows)
-            if bool(rows["done"].all()):
-                break
-        return rows
-
-    def _asked_once(self, rows: Rows) -> Rows:
-        """Sends one point per sample to the model and keeps it where it is better.
-
-        Writes into `up` and the memos.
-        """
+        """Sends one point per sample to the model and keeps it where it is better."""
         rows = self._drawn(rows)
         begun = rows["step"] > 0
         spent = (~begun).long()
@@ -129,10 +108,9 @@ class LinfSearch:
         gain = loss >= rows["loss"] if self.ties else loss > rows["loss"]
         better = wrong | (gain & answer.asked)
         queries = rows["step"] + spent
-        if bool(better.any()):
-            answer.write(rows, better)
         return {
             **rows,
+            **(answer.written(rows, better) if bool(better.any()) else {}),
             "loss": choose(better, loss, rows["loss"]),
             "wrong": rows["wrong"] | wrong,
             "step": queries,
