@@ -88,7 +88,7 @@ def _without_norms(net: fx.GraphModule) -> fx.GraphModule:
             continue
         name = f"folded{count}"
         count += 1
-        convolution = norm.args[0]
+        convolution = norm.all_input_nodes[0]
         found.add_module(name, fuse_conv_bn_eval(*pair).to(memory_format=torch.channels_last))
         with found.graph.inserting_after(convolution):
             new = found.graph.call_module(name, convolution.args, convolution.kwargs)
