@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -89,7 +90,8 @@ def _without_norms(net: fx.GraphModule) -> fx.GraphModule:
         name = f"folded{count}"
         count += 1
         convolution = norm.all_input_nodes[0]
-        found.add_module(name, fuse_conv_bn_eval(*pair).to(memory_format=torch.channels_last))
+        fused: Any = fuse_conv_bn_eval(*pair)
+        found.add_module(name, fused.to(memory_format=torch.channels_last))
         with found.graph.inserting_after(convolution):
             new = found.graph.call_module(name, convolution.args, convolution.kwargs)
         norm.replace_all_uses_with(new)
