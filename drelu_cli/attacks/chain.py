@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 import torch
 from torch import Tensor, nn
 
@@ -44,13 +46,15 @@ def layers_of(model: nn.Module, x: Tensor) -> list[nn.Module] | None:
     layers = certain_layers(model)
     if layers is None:
         return None
-    probes = x[:_PROBES]
+    return layers if same_at_probes(lambda probes: called(layers, probes), model, x) else None
+
+
+def same_at_probes(
+    other: Callable[[Tensor], Tensor], model: Callable[[Tensor], Tensor], x: Tensor
+) -> bool:
+    """Whether both give the same logits, up to rounding, at a few of the points `x` (N, ...)."""
     with torch.no_grad():
-        logits = model(probes)
-        point = probes
-        for layer in layers:
-            point = layer(point)
-    return layers if _same(point, logits) else None
+        return _same(other(x[:_PROBES]), model(x[:_PROBES]))
 
 
 def certain_layers(
@@ -91,6 +95,17 @@ def _collected(
     inside = module.modules() if module._modules else (module,)  # noqa: SLF001
     certain = isinstance(module, known) or _is_known(module)
     return certain and not any(is_watched(part) for part in inside)
+
+
+def leaves(module: nn.Module) -> Iterator[nn.Module]:
+    """What chains of chains call, in order."""
+    if not is_chain(module):
+        yield module
+        return
+    # Not `children`, which hides repeats.
+    for child in module._modules.values():  # noqa: SLF001
+        if child is not None:
+            yield from leaves(child)
 
 
 def _is_known(layer: nn.Module) -> bool:

@@ -27,6 +27,8 @@ class FirstDense:
         after: the layers after it.
     """
 
+    follows_windows = True
+
     def __init__(self, before: list[nn.Module], dense: nn.Linear, after: list[nn.Module]) -> None:
         self.before = before
         self.dense = dense

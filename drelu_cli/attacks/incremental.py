@@ -2,7 +2,8 @@
 
 A search that asks for thousands of such points need not run the whole model for each: a first
 dense layer changes by the changed pixels alone, and convolutions only within their receptive
-field. The numbers are those of the full pass up to rounding; nothing is approximated.
+field. Where only whole passes are left they are made cheaper (`folded`). The numbers are those of
+the full pass up to rounding; nothing is approximated.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from drelu_cli.attacks.chain import is_pointwise, layers_of
 from drelu_cli.attacks.first_dense import FirstDense
+from drelu_cli.attacks.folded import folded
 from drelu_cli.attacks.receptive import receptive
 from drelu_cli.attacks.shortcut import Shortcut
 
@@ -30,7 +32,7 @@ def shortcut_through(model: nn.Module, x: Tensor) -> Shortcut | None:
         return None
     layers = layers_of(model, x)
     if layers is None:
-        return None
+        return folded(model, x)
     first = next((at for at, layer in enumerate(layers) if not is_pointwise(layer)), len(layers))
     before, rest = layers[:first], layers[first:]
     return _dense(before, rest, x) or receptive(before, rest, x.shape[1:])

@@ -24,6 +24,8 @@ class Receptive:
     Maps are (n, height, width, channels), so that a piece is made of whole rows of channels.
     """
 
+    follows_windows = True
+
     def __init__(
         self, before: list[nn.Module], stages: list[Stage], after: list[nn.Module]
     ) -> None:

@@ -81,7 +81,13 @@ class Kept(Protocol):
 
 
 class Shortcut(Protocol):
-    """A model that can be asked about changes."""
+    """A model that can be asked about changes.
+
+    Attributes:
+        follows_windows: False where `windowed` gives None whatever it is asked.
+    """
+
+    follows_windows: bool
 
     def fixed(self, low: Tensor, high: Tensor) -> Memos:
         """What is the same for all points of a sample, from its two images (n, C, H, W)."""

@@ -49,8 +49,9 @@ def square(
         queries: points proposed per sample, the start included. A proposal that changes no pixel
             is a query too, though it is not sent to the model: `forwards` counts what was sent.
             In the Linf ball a plain chain of layers is recomputed only where the window reaches
-            (CPU; `attacks.incremental`); what that takes for misclassified is sent once more,
-            whole, and counted once more.
+            (CPU; `attacks.incremental`), and a traced net's batch norms are folded into its
+            convolutions (CPU, float32; `attacks.folded`); what that takes for misclassified is
+            sent once more, whole, to the model itself, and counted once more.
         p: share of the pixels in the first windows.
         ties: accept a proposal of equal loss, so that the search can walk on flat losses.
     """

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from drelu_cli.attacks.contract import AttackResult
 from drelu_cli.attacks.gradient import logits_at
-from drelu_cli.attacks.losses import margin, misclassified
-from drelu_cli.attacks.shortcut import Change, Kept, Memos, Shortcut, window_pixels, windows_at
+from drelu_cli.attacks.shortcut import Change, Kept, Shortcut, window_pixels, windows_at
+from drelu_cli.attacks.square_answer import Answer, listed, named
 from drelu_cli.attacks.square_windows import BLOCK, HALVINGS, LinfWindows
 from drelu_cli.attacks.stages import drawn_for, fresh
 from drelu_cli.runtime.driver import Rows, choose, drive, micro_batch_size
@@ -17,9 +17,12 @@ from drelu_cli.runtime.streams import Stream
 # Blocks of draws that a sample holds: samples run out of them at different times, and those
 # that have used half are served together.
 _BLOCKS = 4
-# Change are looked at in one go, to pass over those that change nothing, as long as they
+# Proposals are looked at in one go, to pass over those that change nothing, as long as they
 # have about this many pixels together.
 _LOOKED_AT = 80
+# At least so many where every pass is a whole one: a sample that finds none among them misses
+# the pass, and passes of fewer images cost more for each.
+_AT_LEAST = 4
 
 
 class LinfSearch:
@@ -45,6 +48,8 @@ class LinfSearch:
         self.ties = ties
         self.shortcut = shortcut
         self.bounds = torch.tensor(HALVINGS)
+        windowed = shortcut is not None and shortcut.follows_windows
+        self.least = 1 if windowed else _AT_LEAST
 
     def run(self, queue: Rows) -> AttackResult:
         """All samples of `queue` to their end."""
@@ -78,7 +83,7 @@ class LinfSearch:
         low, high = self.windows.moved(x, no), self.windows.moved(x, ~no)
         with torch.no_grad():
             fixed, memos = self.shortcut.fixed(low, high), self.shortcut.blank(low)
-        return _named("fixed", fixed) | _named("memo", memos)
+        return named("fixed", fixed) | named("memo", memos)
 
     @torch.no_grad()
     def step(self, rows: Rows) -> Rows:
@@ -86,18 +91,19 @@ class LinfSearch:
         rows = self._drawn(rows)
         begun = rows["step"] > 0
         spent = (~begun).long()
-        answer = _Answer(rows)
-        if not bool(begun.all()):
-            self._ask_whole(rows, answer, (~begun).nonzero()[:, 0])
+        answer = Answer(rows)
+        left = []
         for level, members in self._by_level(rows, begun):
             proposals, used = self._next(rows, level, members)
             spent = spent.index_add(0, members, used)
-            if len(proposals.rows):
-                self._ask(rows, answer, proposals)
+            if len(proposals.rows) and not self._asked_windowed(rows, answer, proposals):
+                left.append(proposals)
+        # One pass for all: samples drift apart, and a pass of few images costs more for each.
+        self._ask_whole(rows, answer, (~begun).nonzero()[:, 0], left)
         self._confirm(rows, answer)
         return self._accepted(rows, answer, spent)
 
-    def _accepted(self, rows: Rows, answer: _Answer, spent: Tensor) -> Rows:
+    def _accepted(self, rows: Rows, answer: Answer, spent: Tensor) -> Rows:
         loss, wrong = answer.loss, answer.wrong
         gain = loss >= rows["loss"] if self.ties else loss > rows["loss"]
         better = wrong | (gain & answer.asked)
@@ -134,7 +140,7 @@ class LinfSearch:
         """
         high, wide = self.windows.table[level]
         channels = self.windows.c
-        look = max(_LOOKED_AT // (channels * high * wide), 1)
+        look = max(_LOOKED_AT // (channels * high * wide), self.least)
         number = (rows["step"][members] - 1)[:, None] + torch.arange(look, device=members.device)
         column = number - BLOCK * rows["block"][members, None]
         end = HALVINGS[level] + 1 if level < len(HALVINGS) else self.queries
@@ -148,26 +154,50 @@ class LinfSearch:
         # A window changes nothing where all of its pixels in a channel have the sign already.
         idle = standing.flatten(2).sum(dim=2) == signs * (high * wide)
         moves = ~idle.all(dim=1).view(-1, look) & usable
+        changes = Change(samples, top, left, signs, standing)
+        if look == 1:
+            return changes.taken(moves.view(-1).nonzero()[:, 0]), usable.view(-1).long()
         found = moves.any(dim=1)
         chosen = moves.to(torch.uint8).argmax(dim=1)
         used = torch.where(found, chosen + 1, usable.sum(dim=1))
         at = found.nonzero()[:, 0]
-        at = at * look + chosen.index_select(0, at)
-        return Change(samples, top, left, signs, standing).taken(at), used
+        return changes.taken(at * look + chosen.index_select(0, at)), used
 
-    def _ask_whole(self, rows: Rows, answer: _Answer, first: Tensor) -> None:
-        """The first points."""
-        points = self.windows.points(rows["x"][first], rows["up"][first])
-        self._answered(rows, answer, first, self._pass(points, first))
-
-    def _ask(self, rows: Rows, answer: _Answer, proposals: Change) -> None:
+    def _asked_windowed(self, rows: Rows, answer: Answer, proposals: Change) -> bool:
+        """Asks the shortcut about the windows; False where a whole pass costs no more."""
         answer.proposals.append(proposals)
-        found: tuple[Tensor, Kept | None] | None = None
-        if self.shortcut is not None:
-            found = self.shortcut.windowed(_listed(rows, "fixed"), _listed(rows, "memo"), proposals)
+        if self.shortcut is None:
+            return False
+        found = self.shortcut.windowed(listed(rows, "fixed"), listed(rows, "memo"), proposals)
         if found is None:
-            found = self._pass(self._points(rows, proposals), proposals.rows)
+            return False
         self._answered(rows, answer, proposals.rows, found)
+        return True
+
+    def _ask_whole(
+        self, rows: Rows, answer: Answer, first: Tensor, proposals: list[Change]
+    ) -> None:
+        """Whole points: the first ones of the samples `first`, and the proposals."""
+        if len(first) or proposals:
+            asked, points = self._points(rows, first, proposals)
+            self._answered(rows, answer, asked, self._pass(points, asked))
+
+    def _points(self, rows: Rows, standing: Tensor, changes: list[Change]) -> tuple[Tensor, Tensor]:
+        """The current points of the samples `standing`, then the changed ones.
+
+        Returns:
+            (g,) int64 the samples, and (g, C, H, W) their points.
+        """
+        asked = torch.cat([standing, *(change.rows for change in changes)])
+        up = rows["up"].index_select(0, asked)
+        begin = len(standing)
+        for change in changes:
+            end = begin + len(change.rows)
+            pixels = window_pixels(change, *up.shape[2:])
+            signs = change.signs[..., None, None].expand_as(change.standing)
+            up[begin:end].flatten(1).scatter_(1, pixels, signs.flatten(1))
+            begin = end
+        return asked, self.windows.points(rows["x"].index_select(0, asked), up)
 
     def _pass(self, points: Tensor, asked: Tensor) -> tuple[Tensor, Kept | None]:
         with torch.no_grad():
@@ -176,7 +206,7 @@ class LinfSearch:
             return logits_at(self.model, points), None
 
     def _answered(
-        self, rows: Rows, answer: _Answer, asked: Tensor, found: tuple[Tensor, Kept | None]
+        self, rows: Rows, answer: Answer, asked: Tensor, found: tuple[Tensor, Kept | None]
     ) -> None:
         logits, kept = found
         answer.record(asked, logits, rows["y"][asked])
@@ -184,24 +214,16 @@ class LinfSearch:
         if kept is not None:
             answer.kept.append((asked, kept))
 
-    def _confirm(self, rows: Rows, answer: _Answer) -> None:
+    def _confirm(self, rows: Rows, answer: Answer) -> None:
         """Asks the model itself about points that a shortcut says are misclassified."""
         if self.shortcut is None:
             return
-        asked = answer.wrong.nonzero()[:, 0]
-        if len(asked) == 0:
+        if not bool(answer.wrong.any()):
             return
-        up = answer.written(rows, answer.wrong, memos=False)["up"]
-        points = self.windows.points(rows["x"][asked], up[asked])
+        first = (answer.wrong & (rows["step"] == 0)).nonzero()[:, 0]
+        asked, points = self._points(rows, first, answer.among(answer.wrong))
         answer.record(asked, logits_at(self.model, points), rows["y"][asked])
         answer.passes = answer.passes.index_add(0, asked, torch.ones_like(asked))
-
-    def _points(self, rows: Rows, proposals: Change) -> Tensor:
-        up = rows["up"].index_select(0, proposals.rows)
-        pixels = window_pixels(proposals, *up.shape[2:])
-        signs = proposals.signs[..., None, None].expand_as(proposals.standing)
-        up = up.flatten(1).scatter(1, pixels, signs.flatten(1))
-        return self.windows.points(rows["x"].index_select(0, proposals.rows), up)
 
     def _drawn(self, rows: Rows) -> Rows:
         """The state with draws for each sample's next proposal."""
@@ -224,51 +246,3 @@ class LinfSearch:
         shape = (BLOCK, self.windows.draws)
         draws = drawn.uniform("proposals", shape, step=steps.flatten())
         return draws.view(len(index), _BLOCKS * BLOCK, self.windows.draws)
-
-
-class _Answer:
-    """What a step learns: per sample loss and misclassification of the point asked about."""
-
-    def __init__(self, rows: Rows) -> None:
-        self.loss = rows["loss"]
-        self.wrong = torch.zeros_like(rows["wrong"])
-        self.asked = torch.zeros_like(rows["wrong"])
-        self.passes = torch.zeros_like(rows["forwards"])
-        self.proposals: list[Change] = []
-        self.kept: list[tuple[Tensor, Kept]] = []
-
-    def record(self, asked: Tensor, logits: Tensor, y: Tensor) -> None:
-        """Takes in the logits of the points of the samples `asked`."""
-        # NaN where a logit is not finite: such a sample is misclassified, with infinite loss.
-        loss = margin(logits, y) + (logits - logits).sum(dim=1)
-        wrong = torch.zeros_like(asked, dtype=torch.bool)
-        suspect = (~(loss < 0)).nonzero()[:, 0]
-        if len(suspect):
-            loss = loss.masked_fill(loss.isnan(), torch.inf)
-            wrong[suspect] = misclassified(logits[suspect], y[suspect])
-        self.loss = self.loss.index_copy(0, asked, loss)
-        self.wrong = self.wrong.index_copy(0, asked, wrong)
-        self.asked = self.asked.index_fill(0, asked, True)
-
-    def written(self, rows: Rows, better: Tensor, *, memos: bool = True) -> Rows:
-        """The state's `up` and memos with the points of the samples `better`, (n,) bool."""
-        up = rows["up"].clone()
-        for proposals in self.proposals:
-            chosen = proposals.taken(better[proposals.rows].nonzero()[:, 0])
-            pixels = window_pixels(chosen, *up.shape[2:])
-            signs = chosen.signs[..., None, None].expand_as(chosen.standing)
-            up.flatten(1)[chosen.rows[:, None], pixels] = signs.flatten(1)
-        if not memos or not self.kept:
-            return {"up": up}
-        found = [memo.clone() for memo in _listed(rows, "memo")]
-        for asked, kept in self.kept:
-            kept.write(found, better[asked].nonzero()[:, 0])
-        return {"up": up, **_named("memo", found)}
-
-
-def _named(kind: str, tensors: Memos) -> Rows:
-    return {f"{kind}{number}": tensor for number, tensor in enumerate(tensors)}
-
-
-def _listed(rows: Rows, kind: str) -> Memos:
-    return [rows[name] for name in rows if name.startswith(kind)]

@@ -8,10 +8,12 @@ import torch
 from drelu_cli.attacks import ATTACKS, square_windows
 from drelu_cli.attacks.conformance_models import Constant, Recorder, curved_problem
 from drelu_cli.attacks.geometry import project
+from drelu_cli.attacks.incremental import shortcut_through
 from drelu_cli.attacks.losses import margin
+from drelu_cli.attacks.square_linf import LinfSearch
 from drelu_cli.attacks.square_windows import BLOCK, L2Windows, LinfWindows, bump, sides
 from drelu_cli.core.records import ThreatModel
-from drelu_cli.runtime.streams import Stream
+from drelu_cli.runtime.streams import Stream, seeded_initialisation
 
 EPS = {"linf": 0.02, "l2": 0.2}
 
@@ -207,6 +209,33 @@ def test_queries_bound_the_passes():
     )
     assert found.forwards.tolist() == [130] * 6
     assert found.backwards.tolist() == [0] * 6
+
+
+@pytest.mark.parametrize("short", [False, True])
+def test_a_step_can_be_repeated(short):
+    """Out of memory in the middle of a step, it is made once more, from the same state."""
+    with seeded_initialisation("repeated"):
+        net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(144, 20), torch.nn.ReLU())
+        net = net.append(torch.nn.Linear(20, 4)).double().eval()
+    x = Stream(5, torch.arange(12)).uniform("x", (1, 12, 12), dtype=torch.float64)
+    y = net(x).argmax(dim=1)
+    windows = LinfWindows(x.shape[1:], ThreatModel("linf", 0.01), 0.8)
+    through = shortcut_through(net, x) if short else None
+    assert (through is not None) == short
+    search = LinfSearch(
+        net, Stream(0, torch.arange(12)), windows, queries=100, ties=False, shortcut=through
+    )
+    state = search.start({"x": x, "y": y, "index": torch.arange(12)})
+    moved = 0
+    for _ in range(6):
+        before = {name: values.clone() for name, values in state.items()}
+        after = search.step(state)
+        assert all(torch.equal(before[name], state[name]) for name in state)
+        again = search.step(state)
+        assert all(torch.equal(after[name], again[name]) for name in after)
+        moved += int((after["up"] != state["up"]).any())
+        state = after
+    assert moved >= 3
 
 
 class FirstPixels(torch.nn.Module):
