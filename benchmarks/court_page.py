@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from page import machine, versions
 
 from drelu_cli import __version__
@@ -14,6 +15,7 @@ from drelu_cli import __version__
 Entry = dict[str, Any]
 _TITLES = {
     "masked": "Dense nets on MNIST",
+    "raw": "Dense nets on MNIST, pixels not normalised",
     "cnn": "Shallow CNNs on MNIST",
     "honest": "Honest nets: no false alarm",
     "oracles": "Published checkpoints",
@@ -63,13 +65,21 @@ def _told(attack: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def write(results: Path, page: Path) -> None:
-    """The page from the last result of every net."""
+def write(results: Path, page: Path, asked: Sequence[str] = ()) -> None:
+    """The page from the last result of every net; `asked` are the groups it was asked for."""
     latest: dict[tuple[str, str], Entry] = {}
     for line in results.read_text(encoding="utf-8").splitlines():
         entry = json.loads(line)
         latest[entry["group"], entry["name"]] = entry
-    parts = [_HEAD.format(machine=machine(), versions=versions("torch"), drelu=__version__)]
+    about = {
+        "machine": machine(),
+        "threads": torch.get_num_threads(),
+        "versions": versions("torch"),
+        "drelu": __version__,
+        "asked": "".join(f" {one}" for one in ("--only", *asked)) if asked else "",
+        "page": page.name,
+    }
+    parts = [_HEAD.format(**about)]
     for group, title in _TITLES.items():
         rows = [entry for (of, _), entry in latest.items() if of == group]
         if rows:
@@ -87,7 +97,7 @@ def _table(rows: Sequence[Entry]) -> str:
     head = (
         "net", "n", "clean", "PGD-40", "claimed", "standard", "adaptive",
         "zero gradient, CE, end of PGD", "flags of a mechanism", "remedy broke", "control broke",
-        "verdict", "seconds, all / standard",
+        "verdict", "seconds: standard / all attacks / whole call",
     )  # fmt: skip
     lines = [_row(head), _row(["---"] + ["---:"] * 7 + ["---"] + ["---:"] * 2 + ["---", "---:"])]
     for one in rows:
@@ -108,7 +118,7 @@ def _table(rows: Sequence[Entry]) -> str:
                     str(broken),
                     "-" if control is None else f"{control['broken']} (p = {control['p']:.1g})",
                     one["verdict"],
-                    f"{seconds['all']:.0f} / {seconds['standard']:.0f}",
+                    f"{seconds['standard']:.0f} / {seconds['all']:.0f} / {seconds['call']:.0f}",
                 ]
             )
         )
@@ -224,7 +234,7 @@ _HEAD = """# The court on nets whose answers matter
 Written by
 
 ```console
-$ python benchmarks/court_study.py --data-dir DATA --page docs/benchmarks/court.md
+$ python benchmarks/court_study.py --data-dir DATA{asked} --page docs/benchmarks/{page}
 ```
 
 which trains the nets, runs `--suite adaptive` on each and writes down what it found; here in parts,
@@ -232,10 +242,10 @@ with `--only`, `--net` and smaller `--samples` where the column n says so. Accur
 on the first n images of the fixed order; Linf 0.1 (cnn_a: 0.3). "flags of a mechanism" are all
 that were raised, whichever attack they speak about; the verdict counts those about the strongest
 plain attack. "remedy broke" are images that every plain attack had left standing; "control broke"
-is said where the remedy broke 5 points or more, which a verdict of `masked` needs. Seconds are
-those of the attacks, on a machine that did other work, too.
+is said where the remedy broke 5 points or more, which a verdict of `masked` needs. Seconds are wall
+clock, of AutoAttack's four, of all attacks, and of the whole call.
 
-{machine}, one thread, {versions}, drelu {drelu}."""
+{machine}, {threads} thread(s), {versions}, drelu {drelu}."""
 
 _VALUES = """In points or percent, the loss noise as a ratio; thresholds and meaning are in
 [the masking court](../court.md). `-`: the check does not apply, or its problems could not be

@@ -3,7 +3,7 @@
     python benchmarks/court_study.py --data-dir DATA [--work runs/court] [--only GROUP ...]
         [--net NAME] [--samples 1000] [--page docs/benchmarks/court.md]
 
-Groups: masked, cnn, honest, oracles, others, ablation. Trainings, outcomes and examinations are
+Groups: masked, raw, cnn, honest, oracles, others, ablation. Trainings, outcomes and examinations are
 kept in WORK/runs: the study can be killed and done in parts. The page is written from what is
 there; nothing in it is typed by hand.
 """
@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ ROBUST_CNN: Recipe = [
     ("train.epochs", 6),
 ]
 ROBUST_DENSE: Recipe = [*DENSE, ("data.train_samples", 15000), ("train.epochs", 8)]
+RAW: Recipe = [("model.normalize", False)]
 RELU: Recipe = [("activation", "relu")]
 LAMBDAS = (0.001, 0.01, 0.1, 1.0)
 QRELU = "qrelu"
@@ -64,6 +66,11 @@ def trained() -> dict[str, dict[str, Recipe]]:
             "dense S-ReLU .05": [*DENSE, ("activation", "srelu"), ("activation.cap", 0.05)],
             "dense q-ReLU": [*DENSE, ("activation", QRELU)],
             "dense k-WTA": [*DENSE, ("activation", "kwta")],
+        },
+        "raw": {
+            "dense ReLU, raw pixels": [*DENSE, *RAW, *RELU],
+            "dense D-ReLU 0.1, raw pixels": [*DENSE, *RAW, *drelu(0.1)],
+            "dense D-ReLU 1, raw pixels": [*DENSE, *RAW, *drelu(1.0)],
         },
         "cnn": {
             "CNN ReLU": [*CNN, *RELU],
@@ -123,7 +130,7 @@ def main() -> None:
             with (options.work / "results.jsonl").open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
             print(group, name, entry["verdict"], entry.get("columns"), flush=True)
-    court_page.write(options.work / "results.jsonl", options.page)
+    court_page.write(options.work / "results.jsonl", options.page, options.only or ())
 
 
 def _group(
@@ -160,9 +167,11 @@ def _adaptive(
 ) -> dict[str, Any]:
     """The adaptive suite on one model, and the standard suite's own time."""
     wanted = Wanted("adaptive", (), "linf", more.pop("eps", None), samples=samples, **more)
+    began = time.perf_counter()
     report = attack([model], wanted=wanted, outside=outside, context=context)
+    call = time.perf_counter() - began
     entry = next(one for one in report.entries if one["threat"]["norm"] == "linf")
-    return court_page.summary(entry, _seconds(context, entry["model"]))
+    return court_page.summary(entry, {**_seconds(context, entry["model"]), "call": call})
 
 
 def _seconds(context: Context, model: str) -> dict[str, float]:
@@ -222,7 +231,7 @@ def _told(kind: str, fields: Any) -> None:
         print(kind, dict(fields), file=sys.stderr, flush=True)
 
 
-GROUPS = ("masked", "cnn", "honest", "oracles", "others", "ablation")
+GROUPS = ("masked", "raw", "cnn", "honest", "oracles", "others", "ablation")
 
 
 def _options() -> argparse.Namespace:
