@@ -55,7 +55,8 @@ class Streams:
         return torch.cat([one.uniform(name, shape, step=step, dtype=dtype) for one in self.nets])
 
 
-# net, x (K * B, C, H, W) in [0, 1], y (K * B,), the batches' streams -> losses
+# net, x (K * B, C, H, W) in [0, 1], y (K * B,), the batches' streams -> losses. What is in x
+# afterwards is the scheme's own affair where the loss has clean logits.
 StackedScheme = Callable[[StackedNet, Tensor, Tensor, Streams], StackedLoss]
 
 
@@ -69,7 +70,7 @@ def stacked_scheme(phase: BoundPhase) -> StackedScheme | None:
 
 
 def _natural(net: StackedNet, x: Tensor, y: Tensor, streams: Streams) -> StackedLoss:  # noqa: ARG001
-    logits = net(x)
+    logits = net.spend(x)
     loss = _cross_entropy(net, logits, y)
     return StackedLoss(loss, {"natural": loss.detach(), **_accuracy(net, logits, y)}, logits)
 
