@@ -211,7 +211,9 @@ def _validated(
         for rows in torch.arange(len(split)).split(max(1, _BATCH // count)):
             x, y, index = reader.read(rows.repeat(count).to(split.labels.device))
             parts = index.chunk(count)
-            streams = [fit.stream(part, "validation") for fit, part in zip(fits, parts, strict=True)]
+            streams = [
+                fit.stream(part, "validation") for fit, part in zip(fits, parts, strict=True)
+            ]
             found = scheme(net, x, y, Streams(streams))
             logits = net.spend(x) if found.clean is None else found.clean
             each = F.cross_entropy(logits, y, reduction="none").reshape(count, -1)

@@ -61,9 +61,7 @@ class StackedNet(nn.Module):
         self.count = len(nets)
         self._parts: list[nn.Parameter] = []
         chains = [[layer for _, layer in leaves(net, "model")] for net in nets]
-        self._layers = nn.ModuleList(
-            self._stacked(layers) for layers in zip(*chains, strict=True)
-        )
+        self._layers = nn.ModuleList(self._stacked(layers) for layers in zip(*chains, strict=True))
         self._dense = [layer for layer in self._layers if isinstance(layer, _Dense)]
         self._caps = [layer.cap for layer in self._layers if isinstance(layer, _Caps)]
 
