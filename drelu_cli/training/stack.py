@@ -147,7 +147,9 @@ class _Reader:
 
 def _steps(net: StackedNet, fits: Sequence[Fit], scheme: StackedScheme) -> dict[str, Tensor]:
     """The steps of an epoch; gives the sums over images of each term, (K,)."""
-    reader = _Reader(fits[0].data)
+    data = fits[0].data
+    assert isinstance(data, Images)
+    reader = _Reader(data)
     for fit in fits:
         fit.model.train()
     adam = _one_adam(fits)
@@ -208,7 +210,7 @@ def _validated(
     reader = _Reader(split)
     loss, task, correct = (torch.zeros(count, dtype=torch.float64) for _ in range(3))
     with evaluation_mode(net):
-        for rows in torch.arange(len(split)).split(max(1, _BATCH // count)):
+        for rows in torch.split(torch.arange(len(split)), max(1, _BATCH // count)):
             x, y, index = reader.read(rows.repeat(count).to(split.labels.device))
             parts = index.chunk(count)
             streams = [

@@ -32,18 +32,19 @@ def form_of(model: nn.Module) -> Hashable | None:
 
 def _form(layer: nn.Module) -> Hashable | None:
     kind = type(layer)
-    if kind is nn.Linear:
+    # The kind itself, since a subclass may compute anything.
+    if isinstance(layer, nn.Linear) and kind is nn.Linear:
         return kind, layer.in_features, layer.out_features, layer.bias is not None
-    if kind is Normalize:
+    if isinstance(layer, Normalize) and kind is Normalize:
         scale, shift = layer.scale_and_shift()
         return kind, *scale.flatten().tolist(), *shift.flatten().tolist()
-    if kind is nn.Flatten:
-        return (kind,) if (layer.start_dim, layer.end_dim) == (1, -1) else None
-    if kind is DReLU:
+    if isinstance(layer, nn.Flatten) and kind is nn.Flatten:
+        return kind if (layer.start_dim, layer.end_dim) == (1, -1) else None
+    if isinstance(layer, DReLU) and kind is DReLU:
         return kind, layer.channels
-    if kind is SReLU:
+    if isinstance(layer, SReLU) and kind is SReLU:
         return kind, layer.cap
-    return (kind,) if kind in _PLAIN else None
+    return kind if kind in _PLAIN else None
 
 
 class StackedNet(nn.Module):
@@ -68,13 +69,14 @@ class StackedNet(nn.Module):
     def _stacked(self, layers: Sequence[nn.Module]) -> nn.Module:
         first = layers[0]
         if isinstance(first, nn.Linear):
-            bias = None if first.bias is None else self._join([layer.bias for layer in layers])
-            return _Dense(self._join([layer.weight for layer in layers]), bias)
+            bias = None if first.bias is None else self._join(layers, "bias")
+            return _Dense(self._join(layers, "weight"), bias)
         if isinstance(first, DReLU):
-            return _Caps(self._join([layer.cap for layer in layers]))
+            return _Caps(self._join(layers, "cap"))
         return _Flat(self.count) if isinstance(first, nn.Flatten) else first
 
-    def _join(self, parts: Sequence[nn.Parameter]) -> nn.Parameter:
+    def _join(self, layers: Sequence[nn.Module], name: str) -> nn.Parameter:
+        parts: list[nn.Parameter] = [getattr(layer, name) for layer in layers]
         whole = nn.Parameter(torch.stack([part.detach() for part in parts]))
         whole.grad = torch.zeros_like(whole)
         for part, own, grad in zip(parts, whole.detach(), whole.grad, strict=True):
@@ -101,6 +103,7 @@ class StackedNet(nn.Module):
     def backward(self, loss: Tensor) -> None:
         """Puts the gradients of `loss`, 0-dim, in the place of the last ones."""
         for cap in self._caps:
+            assert cap.grad is not None
             cap.grad.zero_()
         for layer in self._dense:
             layer.gathers, layer.gathered = True, False

@@ -160,8 +160,8 @@ def begin(
     taken = start(model, recipe.model)
     if taken is not None:
         context.note(f"{recipe.model.name} from {recipe.model.pretrained}: {taken.sentence}")
-    model = model.to(device)
-    fit = _prepared(recipe, model, splits or splits_of(recipe, data, device, context.data_folder))
+    splits = splits or splits_of(recipe, data, device, context.data_folder)
+    fit = _prepared(recipe, model.to(device), splits)
     training = Training(recipe, data, folder, device, fit, taken, force, context)
     if force:
         (folder / RESUME).unlink(missing_ok=True)
@@ -210,6 +210,11 @@ def splits_of(recipe: Recipe, data: DataSplits, device: torch.device, data_folde
     held_out = recipe.data.validation_samples
     validation = _on_device(data.validation, device, held_out) if recipe.train.validation else None
     return training_images(recipe, data, device, data_folder), validation
+
+
+def prepared(recipe: Recipe, data: DataSplits, device: torch.device, splits: Splits) -> Fit:
+    """A training of an effective recipe before its first epoch, with random weights."""
+    return _prepared(recipe, build_model(recipe, data).to(device), splits)
 
 
 def _prepared(recipe: Recipe, model: nn.Module, splits: Splits) -> Fit:
