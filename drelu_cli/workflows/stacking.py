@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import Any
+from typing import IO, Any
 
 from drelu_cli.core.digest import digest_of
 from drelu_cli.core.errors import DreluError, Interrupted
@@ -95,9 +95,13 @@ class Stacks:
         held = most * _STACKS_HELD
         self._of: dict[str, list[Job]] = {}
         for group in stackable(jobs) if most else ():
-            for first in range(0, len(group), held):
-                part = group[first : first + held]
-                self._of.update((job.key, part) for job in part)
+            parts = [group[first : first + held] for first in range(0, len(group), held)]
+            self._of.update((job.key, part) for part in parts if len(part) > 1 for job in part)
+
+    @property
+    def planned(self) -> int:
+        """How many trainings are still to be stacked."""
+        return len(self._of)
 
     def train(self, key: str) -> bool:
         """Trains the stack of `key`, where there is one; whether that finished this training.
@@ -107,7 +111,7 @@ class Stacks:
         jobs = self._of.get(key, ())
         for job in jobs:
             self._of.pop(job.key)
-        if len(jobs) > 1:
+        if jobs:
             try:
                 _train(jobs, self.made, self._context)
             except Interrupted:
@@ -121,7 +125,8 @@ def _train(jobs: Sequence[Job], made: set[str], context: Context) -> None:
     """Trains jobs of one stack; adds the key of each to `made` once it is in the registry."""
     device = pick_device(context.device)
     with open_store(context.store) as store, ExitStack() as held:
-        trainings = _begun(store, jobs, held, context)
+        locks: dict[str, IO[str]] = {}
+        trainings = _begun(store, jobs, held, locks, context)
         members = {
             key: Member(training.fit, training.after_epoch, Keeper(store, *_about(training)))
             for key, training in trainings.items()
@@ -147,6 +152,7 @@ def _train(jobs: Sequence[Job], made: set[str], context: Context) -> None:
                 context.note(f"{names[key]} leaves the stack: {result.message}")
                 continue
             _stored(store, trainings[key], result)
+            locks[key].close()
             ended.add(key)
             made.add(key)
             context.note(
@@ -159,12 +165,19 @@ def _about(training: Training) -> tuple[Any, ...]:
 
 
 def _begun(
-    store: Store, jobs: Collection[Job], held: ExitStack, context: Context
+    store: Store,
+    jobs: Sequence[Job],
+    held: ExitStack,
+    locks: dict[str, IO[str]],
+    context: Context,
 ) -> dict[str, Training]:
-    """The trainings that are this process's to do, each at its last finished epoch."""
+    """The trainings that are this process's to do, each at its last finished epoch.
+
+    Each is locked against other processes; `held` ends that at the latest.
+    """
     device = pick_device(context.device)
     found: dict[str, Training] = {}
-    first = next(iter(jobs)).effective
+    first = jobs[0].effective
     data = load(first.data.name, context.data_folder, path=first.data.path)
     splits = splits_of(first, data, device, context.data_folder)
     for job in jobs:
@@ -174,6 +187,7 @@ def _begun(
         if lock is None:  # another process trains it: its turn comes alone, and waits
             continue
         held.callback(lock.close)
+        locks[job.key] = lock
         if finished(store, job.key, job.effective.report.label) is not None:
             continue
         found[job.key] = begin(

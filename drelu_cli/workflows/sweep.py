@@ -25,7 +25,7 @@ from drelu_cli.workflows.presets import DEFAULT_PRESET
 from drelu_cli.workflows.recipes import Options, read_source
 from drelu_cli.workflows.remote import described
 from drelu_cli.workflows.scratch import LOGS, WORK, driving, gather_all, gather_leftovers
-from drelu_cli.workflows.stacking import Stacks, stackable
+from drelu_cli.workflows.stacking import Stacks
 from drelu_cli.workflows.subjects import DataCache
 from drelu_cli.workflows.tally import SweepReport
 from drelu_cli.workflows.train import train_recipe
@@ -72,7 +72,7 @@ def sweep(
     report = _planned(name, preset, options, context, dry_run=dry_run)
     if dry_run:
         if stack and len(places) == 1:
-            report.stacked = sum(len(group) for group in stackable(report.jobs))
+            report.stacked = Stacks(report.jobs, context).planned
         return report
     if jobs not in ("auto", len(places)):
         context.note(f"{len(places)} at once: there are no more GPUs; --per-gpu shares them")
