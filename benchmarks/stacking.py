@@ -154,7 +154,7 @@ def compared(
         for a, b in pairs
     ]
     weights = max(
-        float((p - q).abs().max())
+        float((p.detach() - q.detach()).abs().max())
         for a, b in pairs
         for p, q in zip(a.model.parameters(), b.model.parameters(), strict=True)
     )

@@ -126,27 +126,29 @@ def test_a_member_sees_the_batches_that_it_sees_alone():
     assert not torch.equal(torch.cat(seen[:count]), expected)
 
 
-def shaken(patience, epochs=25, **settings):
-    """A learning rate that only shakes the weights: it stops soon where patience is short."""
-    return lambda seed: fit(
-        seed, 0.0, phases=[phase(lr=0.5, epochs=epochs)], stop_patience=patience, **settings
-    )
+def still(seed, **settings):
+    """Steps too small for any weight: the validation loss never falls, to the last bit."""
+    held = BoundPhase("natural", SCHEMES.bind("natural"), 8, lr=1e-30, cap_lr=1e-30)
+    return fit(seed, phases=[held], **settings)
 
 
 def test_a_member_that_stops_early_leaves_and_changes_nothing_for_the_others():
-    made = [shaken(1), shaken(4, plateau_patience=1), shaken(50)]
-    alone = [make(seed) for seed, make in enumerate(made)]
-    together = [make(seed) for seed, make in enumerate(made)]
+    def made():
+        stops, slows = still(0, stop_patience=2), still(1, stop_patience=8, plateau_patience=1)
+        return [stops, slows, fit(2, phases=[phase(epochs=8)])]
+
+    alone, together = made(), made()
     for one in alone:
         one.run(ignore)
-    stacked(together)
+    found = stacked(together)
     for one, other in zip(alone, together, strict=True):
         assert_same(one, other)
-    lengths = [len(one.history) for one in together]
-    assert lengths[0] < lengths[2] == 25
-    assert [record["stack"] for record in together[2].history] != [3] * 25
-    rates = {record["lr"] for record in together[1].history}
-    assert len(rates) > 1, "its schedule is its own"
+    assert [len(one.history) for one in together] == [3, 8, 8]
+    assert [one.stopped_by for one in found] == ["early stopping", "epochs", "epochs"]
+    assert [record["stack"] for record in together[2].history] == [3] * 3 + [2] * 5
+    rates = [[record["lr"] for record in one.history] for one in together]
+    assert rates[1][-1] < 0.5 * rates[1][0], "its schedule is its own"
+    assert len(set(rates[2])) == 1
 
 
 def test_members_wait_for_each_other_at_a_phase_and_a_free_place_is_taken():
