@@ -116,7 +116,8 @@ def page(
     lines = [
         "# Stacked training: many small nets as one program",
         "",
-        f"`python benchmarks/stacking.py --write`. {machine()}{where}, "
+        f"`python benchmarks/stacking.py --sizes {told.sizes} --rounds {told.rounds} --write`. "
+        f"{machine()}{where}, "
         f"{versions('torch', 'numpy')}, "
         f"{torch.get_num_threads()} thread(s). n = {told.rounds} rounds, paired and interleaved; "
         "medians, in brackets the smallest and the largest.",

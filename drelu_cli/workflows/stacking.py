@@ -24,7 +24,8 @@ from drelu_cli.workflows.jobs import Job
 from drelu_cli.workflows.remote import described
 from drelu_cli.workflows.train import finished
 
-# Nets at once, by device. On a CPU more do not fit its caches: docs/benchmarks/stacking.md.
+# Nets at once, by device. On a CPU more than these gain little: benchmarks/stacking.py. The
+# number for GPUs is a guess: enough that launches are no longer what a step waits for.
 AT_ONCE = {"cpu": 6, "cuda": 64}
 # Trainings that are held in memory together, in stacks: as one ends the next begins.
 _STACKS_HELD = 4
