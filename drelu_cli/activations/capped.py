@@ -93,8 +93,7 @@ class DReLU(CappedReLU):
         Raises:
             ModelError: dimension 1 of `x` does not have `channels` entries.
         """
-        y: Tensor = _Capped.apply(x, self.limits(x))  # type: ignore[no-untyped-call]
-        return y
+        return capped(x, self.limits(x))
 
     def limits(self, x: Tensor) -> Tensor:
         """The caps as (channels, 1, ...), one per neuron or channel of `x`."""
@@ -108,6 +107,17 @@ class DReLU(CappedReLU):
     def caps(self) -> tuple[nn.Parameter, ...]:
         """The m_i."""
         return (self.cap,)
+
+
+def capped(x: Tensor, cap: Tensor) -> Tensor:
+    """min(max(0, x), cap), with the derivatives fixed above.
+
+    Args:
+        x: any shape.
+        cap: broadcasts over `x`.
+    """
+    y: Tensor = _Capped.apply(x, cap)  # type: ignore[no-untyped-call]
+    return y
 
 
 class _Capped(torch.autograd.Function):

@@ -78,7 +78,7 @@ class Progress:
 
 
 def _plain_due(kind: str, fields: Mapping[str, Any]) -> bool:
-    if kind != "epoch":
+    if kind not in ("epoch", "stack"):
         return bool(fields.get("done", 0))  # the attack's own line tells the rest
     done, of = fields.get("done", 0), fields.get("of", 0)
     return bool(done == 1 or done == of or done % _PLAIN_EVERY == 0)
@@ -98,6 +98,11 @@ def _epoch(fields: Mapping[str, Any]) -> str:
         words.append(f"mean cap {fields['cap_mean']:.3g}")
     words.append(f"{fields['seconds']:.1f} s")
     return ", ".join(words)
+
+
+def _stack(fields: Mapping[str, Any]) -> str:
+    ended = f"{fields['ended']} of {fields['of']} trained"
+    return f"  {fields['nets']} nets at once: an epoch in {fields['seconds']:.1f} s, {ended}"
 
 
 def _attacking(fields: Mapping[str, Any]) -> str:
@@ -143,10 +148,11 @@ def _unknown(fields: Mapping[str, Any]) -> str:
     return ", ".join(f"{key} {value}" for key, value in fields.items())
 
 
-_PASSING = ("epoch", "attacking", "evidence")
+_PASSING = ("epoch", "stack", "attacking", "evidence")
 _SENTENCES = {
     "train": _train,
     "epoch": _epoch,
+    "stack": _stack,
     "attacking": _attacking,
     "attack": _attack,
     "evidence": _evidence,

@@ -38,6 +38,9 @@ def sweep(
         str, typer.Option("--jobs", metavar="N|auto", help="Processes that share the work.")
     ] = "1",
     per_gpu: Annotated[int, typer.Option("--per-gpu", help="Processes per GPU.", min=1)] = 1,
+    no_stack: Annotated[
+        bool, typer.Option("--no-stack", help="Train similar dense nets one by one.")
+    ] = False,
     status: Annotated[
         bool, typer.Option("--status", help="What a running sweep --jobs does; runs nothing.")
     ] = False,
@@ -81,6 +84,7 @@ def sweep(
             dry_run=dry_run,
             jobs=_count(jobs),
             per_gpu=per_gpu,
+            stack=not no_stack,
             context=context,
         )
     if dry_run:
@@ -126,5 +130,7 @@ def _sentences(report: Any) -> list[str]:
             f"{name}: {tally.planned} planned, {tally.reused} found in the store, "
             f"{tally.done} done, {tally.failed} failed"
         )
+    if report.stacked:
+        lines.append(f"trained as one program with others (--no-stack: alone): {report.stacked}")
     lines += [f"failed: {one['job']}: {one['error']}" for one in report.failures]
     return lines

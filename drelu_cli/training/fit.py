@@ -106,15 +106,27 @@ class Fit:
         while not self.finished:
             if self.hop and self.epoch == 0:
                 self._leave_minimum(keep)
-            record = self._epoch()
-            self.history.append(record)
-            every = self.settings.checkpoint_every
-            if every and not self.hop and len(self.history) % every == 0:
-                keep(self, Snapshot("epoch", len(self.history), record))
-            reason = self._after_epoch(record)
-            if reason is not None:
-                self._end_phase(reason, keep)
-            on_epoch(self, record)
+            self.end_epoch(self.train_epoch(), on_epoch, keep)
+        return self.result()
+
+    def end_epoch(
+        self,
+        record: dict[str, Any],
+        on_epoch: Callable[[Fit, Mapping[str, Any]], None],
+        keep: Callable[[Fit, Snapshot], None] = _keep_nothing,
+    ) -> None:
+        """Takes over a trained epoch: history, best weights, schedule, the next phase."""
+        self.history.append(record)
+        every = self.settings.checkpoint_every
+        if every and not self.hop and len(self.history) % every == 0:
+            keep(self, Snapshot("epoch", len(self.history), record))
+        reason = self._after_epoch(record)
+        if reason is not None:
+            self._end_phase(reason, keep)
+        on_epoch(self, record)
+
+    def result(self) -> FitResult:
+        """What the training did, once it has ended."""
         return FitResult(
             history=tuple(self.history),
             stopped_by=self.stopped_by,
@@ -159,21 +171,46 @@ class Fit:
         self.optimiser = optimiser_of(self.model, self.phases[self.phase], self.settings)
         self.schedule = schedule_of(self.optimiser, self.settings)
 
-    def _stream(self, index: Tensor, purpose: str) -> Stream:
+    def stream(self, index: Tensor, purpose: str) -> Stream:
+        """The random numbers of some samples in the epoch at hand."""
         return Stream(self.settings.seed, index, (purpose, self.phase, self.epoch))
 
-    def _epoch(self) -> dict[str, Any]:
+    def rows(self) -> list[Tensor]:
+        """The mini-batches of the epoch at hand, as rows of the data."""
+        order = self.data.order(self.settings.seed, f"{self.phase}/{self.epoch}")
+        return batches(order, self.settings.batch)
+
+    def train_epoch(self) -> dict[str, Any]:
+        """Trains one epoch; gives its record, which `end_epoch` takes."""
         began = time.perf_counter()
         phase = self.phases[self.phase]
-        order = self.data.order(self.settings.seed, f"{self.phase}/{self.epoch}")
         self.model.train()
         totals: dict[str, Tensor] = {}
-        for rows in batches(order, self.settings.batch):
+        for rows in self.rows():
             x, y, index = self.data.batch(rows)
-            loss = phase.scheme(self.model, x, y, self._stream(index, "train"))
+            loss = phase.scheme(self.model, x, y, self.stream(index, "train"))
             penalty = self._step(loss)
             accumulate(totals, {**loss.terms, "penalty": penalty}, len(rows))
-        record: dict[str, Any] = {"phase": phase.name, "epoch": self.epoch + 1}
+        return self.record(totals, time.perf_counter() - began)
+
+    def record(
+        self, totals: Mapping[str, Tensor], seconds: float, found: Validation | None = None
+    ) -> dict[str, Any]:
+        """The record of the epoch at hand, once its steps are done.
+
+        Args:
+            totals: of each term, 0-dim, summed over the images.
+            seconds: spent so far.
+            found: on the validation split; None measures it here, where there is one.
+
+        Raises:
+            ModelError: weights are no longer finite.
+        """
+        began = time.perf_counter()
+        record: dict[str, Any] = {
+            "phase": self.phases[self.phase].name,
+            "epoch": self.epoch + 1,
+        }
         if self.hop:
             record["hop"] = self.hop
         record.update({name: float(total) / len(self.data) for name, total in totals.items()})
@@ -182,12 +219,15 @@ class Fit:
                 f"training diverged in epoch {self.epoch + 1}: weights are no longer finite",
                 hint="lower the learning rate: --set train.lr=1e-4",
             )
-        record.update(self._validate())
+        if self.validation is not None:
+            found = found or self._validated(lambda index: self.stream(index, "validation"))
+            record["validation_loss"] = found.loss
+            record["validation_accuracy"] = found.accuracy
         caps = cap_statistics(self.model)
         if caps:
             record.update({**caps, "cap_lr": self.optimiser.param_groups[-1]["lr"]})
         record["lr"] = self.optimiser.param_groups[0]["lr"]
-        record["seconds"] = time.perf_counter() - began
+        record["seconds"] = seconds + time.perf_counter() - began
         self.seconds += record["seconds"]
         return record
 
@@ -199,14 +239,8 @@ class Fit:
         project_caps_(self.model)
         return penalty.detach()
 
-    def _validate(self) -> dict[str, float]:
-        """The scheme's own loss on the validation split, plus the penalty, and clean accuracy."""
-        if self.validation is None:
-            return {}
-        found = self._validated(lambda index: self._stream(index, "validation"))
-        return {"validation_loss": found.loss, "validation_accuracy": found.accuracy}
-
     def _validated(self, streams: Callable[[Tensor], Stream]) -> Validation:
+        """The scheme's own loss on the validation split, plus the penalty, and clean accuracy."""
         assert self.validation is not None
         scheme = self.phases[self.phase].scheme
         return validated(self.model, self.validation, scheme, self.lambda_, streams)

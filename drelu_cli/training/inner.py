@@ -6,22 +6,31 @@ schemes define it; it computes no weight gradients and leaves batch norm's stati
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from drelu_cli.runtime.modes import evaluation_mode
-from drelu_cli.runtime.streams import Stream
 
 # (logits at the perturbed points) -> 0-dim loss to be maximised
 Objective = Callable[[Tensor], Tensor]
 
 
+class Draws(Protocol):
+    """Where the random start comes from: a `Stream`, or those of stacked nets."""
+
+    def uniform(
+        self, name: str, shape: Sequence[int], *, dtype: torch.dtype = torch.float32
+    ) -> Tensor:
+        """(B, *shape) uniform draws from [0, 1)."""
+
+
 def linf_pgd(
     model: nn.Module,
     x: Tensor,
-    stream: Stream,
+    stream: Draws,
     objective: Objective,
     *,
     eps: float,

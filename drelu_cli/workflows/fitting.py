@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from drelu_cli.data.generated import open_generated
 from drelu_cli.data.releases import CACHE
 from drelu_cli.models.build import build, check_input
 from drelu_cli.models.checkpoints import save_weights, weights_digest
+from drelu_cli.models.pretrained import Taken
 from drelu_cli.runtime.provenance import provenance
 from drelu_cli.runtime.streams import seeded_initialisation
 from drelu_cli.training import SCHEMES
@@ -69,38 +70,104 @@ def fit_recipe(
         keep: keeps the weights of a moment.
         can_resume: whether all that is to be kept of so many finished epochs is there.
     """
+    training = begin(
+        recipe, data, folder, device, force=force, context=context, can_resume=can_resume
+    )
+    return training.finish(training.fit.run(training.after_epoch, keep))
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training under way.
+
+    Attributes:
+        recipe: effective.
+        data: its data set.
+        folder: of the model's files.
+        device: where it trains.
+        fit: the epochs.
+        taken: what its pretrained weights were, if any.
+        force: from the first epoch on; the old history stays until the end.
+        context: told about the progress.
+    """
+
+    recipe: Recipe
+    data: DataSplits
+    folder: Path
+    device: torch.device
+    fit: Fit
+    taken: Taken | None
+    force: bool
+    context: Context
+
+    @property
+    def length(self) -> int:
+        """Epochs at most."""
+        return sum(phase.epochs for phase in self.fit.phases)
+
+    def after_epoch(self, current: Fit, record: Mapping[str, Any]) -> None:
+        """Writes what a killed training goes on from."""
+        save_state(self.folder / RESUME, current.state())
+        if not self.force:  # the history of the weights that are still there stays beside them
+            write_history(self.folder / HISTORY, current.history)
+        self.context.progress("epoch", {**record, "of": self.length, "done": len(current.history)})
+
+    def finish(self, result: FitResult) -> ModelRecord:
+        """Measures the weights and writes the model's files."""
+        # Everything slow comes before the weights are replaced: what is left until the registry
+        # has them is one rename and one insert; `train` finds it out where a kill falls between.
+        recipe, model = self.recipe, self.fit.model
+        record = _record(recipe, self.data, model, result, self.device, self.fit)
+        if self.taken is not None:
+            record = replace(record, summary={**record.summary, "pretrained": self.taken.document})
+        write_recipe(self.folder / RECIPE, recipe)
+        write_history(self.folder / HISTORY, self.fit.history)
+        save_weights(
+            self.folder / WEIGHTS,
+            model,
+            metadata={"drelu": "1", "recipe": recipe.model_dump_json()},
+        )
+        return record
+
+
+Splits = tuple[TrainingImages, Images | None]
+
+
+def begin(
+    recipe: Recipe,
+    data: DataSplits,
+    folder: Path,
+    device: torch.device,
+    *,
+    force: bool,
+    context: Context,
+    can_resume: Callable[[int], bool],
+    splits: Splits | None = None,
+) -> Training:
+    """A training of an effective recipe at its last finished epoch; arguments as `fit_recipe`.
+
+    Args:
+        recipe: effective.
+        data: its data set.
+        folder: of the model's files.
+        device: where it trains.
+        force: from the first epoch on, whatever is there.
+        context: told about the progress.
+        can_resume: whether all that is to be kept of so many finished epochs is there.
+        splits: of `splits_of`, where several trainings share them.
+    """
     model = build_model(recipe, data)
     taken = start(model, recipe.model)
     if taken is not None:
         context.note(f"{recipe.model.name} from {recipe.model.pretrained}: {taken.sentence}")
-    model = model.to(device)
-    images = training_images(recipe, data, device, context.data_folder)
-    fit = _prepared(recipe, data, model, images, device)
-    state_file = folder / RESUME
+    splits = splits or splits_of(recipe, data, device, context.data_folder)
+    fit = _prepared(recipe, model.to(device), splits)
+    training = Training(recipe, data, folder, device, fit, taken, force, context)
     if force:
-        state_file.unlink(missing_ok=True)
-    length = sum(phase.epochs for phase in fit.phases)
-    context.progress("train", {"name": name_of(recipe), "epochs": length})
-    _resume(fit, state_file, device, context, can_resume)
-
-    def on_epoch(current: Fit, record: Mapping[str, Any]) -> None:
-        save_state(state_file, current.state())
-        if not force:  # the history of the weights that are still there stays beside them
-            write_history(folder / HISTORY, current.history)
-        context.progress("epoch", {**record, "of": length, "done": len(current.history)})
-
-    result = fit.run(on_epoch, keep)
-    # Everything slow comes before the weights are replaced: what is left until the registry has
-    # them is one rename and one insert, and `train` finds it out where a kill falls between.
-    record = _record(recipe, data, model, result, device, fit)
-    if taken is not None:
-        record = replace(record, summary={**record.summary, "pretrained": taken.document})
-    write_recipe(folder / RECIPE, recipe)
-    write_history(folder / HISTORY, fit.history)
-    save_weights(
-        folder / WEIGHTS, model, metadata={"drelu": "1", "recipe": recipe.model_dump_json()}
-    )
-    return record
+        (folder / RESUME).unlink(missing_ok=True)
+    context.progress("train", {"name": name_of(recipe), "epochs": training.length})
+    _resume(fit, folder / RESUME, device, context, can_resume)
+    return training
 
 
 def build_model(recipe: Recipe, data: DataSplits) -> nn.Module:
@@ -141,13 +208,19 @@ def training_images(
     return Mixed(originals, generated, share, offset=len(data.train.labels))
 
 
-def _prepared(
-    recipe: Recipe,
-    data: DataSplits,
-    model: nn.Module,
-    images: TrainingImages,
-    device: torch.device,
-) -> Fit:
+def splits_of(recipe: Recipe, data: DataSplits, device: torch.device, data_folder: Path) -> Splits:
+    """What a training reads: the training split, and the validation split where it has one."""
+    held_out = recipe.data.validation_samples
+    validation = _on_device(data.validation, device, held_out) if recipe.train.validation else None
+    return training_images(recipe, data, device, data_folder), validation
+
+
+def prepared(recipe: Recipe, data: DataSplits, device: torch.device, splits: Splits) -> Fit:
+    """A training of an effective recipe before its first epoch, with random weights."""
+    return _prepared(recipe, build_model(recipe, data).to(device), splits)
+
+
+def _prepared(recipe: Recipe, model: nn.Module, splits: Splits) -> Fit:
     phases = [
         BoundPhase(
             phase.scheme,
@@ -158,16 +231,8 @@ def _prepared(
         )
         for phase in recipe.phase
     ]
-    held_out = recipe.data.validation_samples
-    validation = _on_device(data.validation, device, held_out) if recipe.train.validation else None
-    return Fit(
-        model,
-        images,
-        validation,
-        phases,
-        recipe.penalty.lambda_ or 0.0,
-        recipe.train,
-    )
+    images, validation = splits
+    return Fit(model, images, validation, phases, recipe.penalty.lambda_ or 0.0, recipe.train)
 
 
 def _on_device(split: Dataset, device: torch.device, limit: int | None = None) -> Images:
@@ -218,6 +283,9 @@ def _record(
             "validation_digest": data.validation.sha256,
         },
     }
+    stacked = max((int(record.get("stack", 1)) for record in result.history), default=1)
+    if stacked > 1:
+        summary["stack"] = stacked
     if result.minima:
         summary["minima"] = list(result.minima)
     return record_of(recipe, data, model, device, summary)

@@ -25,6 +25,7 @@ from drelu_cli.workflows.presets import DEFAULT_PRESET
 from drelu_cli.workflows.recipes import Options, read_source
 from drelu_cli.workflows.remote import described
 from drelu_cli.workflows.scratch import LOGS, WORK, driving, gather_all, gather_leftovers
+from drelu_cli.workflows.stacking import Stacks
 from drelu_cli.workflows.subjects import DataCache
 from drelu_cli.workflows.tally import SweepReport
 from drelu_cli.workflows.train import train_recipe
@@ -40,6 +41,7 @@ def sweep(
     dry_run: bool = False,
     jobs: int | Literal["auto"] = 1,
     per_gpu: int = 1,
+    stack: bool = True,
     context: Context | None = None,
 ) -> SweepReport:
     """Trains and attacks what is missing of a grid; a failed job does not stop the others.
@@ -52,6 +54,8 @@ def sweep(
         jobs: how many processes share the work; 1 is this one; `auto` takes every GPU, or every
             core.
         per_gpu: processes per GPU.
+        stack: one process trains dense nets that differ in seed, lambda or cap start as one
+            program.
         context: folders, device and progress.
 
     Raises:
@@ -67,13 +71,15 @@ def sweep(
         gather_leftovers(context)
     report = _planned(name, preset, options, context, dry_run=dry_run)
     if dry_run:
+        if stack and len(places) == 1:
+            report.stacked = Stacks(report.jobs, context).planned
         return report
     if jobs not in ("auto", len(places)):
         context.note(f"{len(places)} at once: there are no more GPUs; --per-gpu shares them")
     if len(places) > 1:
         _on_workers(report, places, device, context)
     else:
-        _in_process(report, context)
+        _in_process(report, Stacks(report.jobs if stack else (), context), context)
     report.seconds = time.perf_counter() - began
     return report
 
@@ -127,33 +133,36 @@ def _on_workers(
             gather_all(context)
 
 
-def _in_process(report: SweepReport, context: Context) -> None:
+def _in_process(report: SweepReport, stacks: Stacks, context: Context) -> None:
     """One job after the other, here."""
     for number, job in enumerate(report.jobs, start=1):
         at = {"number": number, "of": len(report.jobs), "job": job.name}
         context.progress("job", {**at, "state": "running"})
         try:
-            _run(job, report, context)
+            _run(job, report, stacks, context)
         except Interrupted:
             raise
         except Exception as problem:  # noqa: BLE001 - one job must not stop the others
             error = described(problem)
             report.failures.append({"job": job.name, "error": error})
             context.progress("job", {**at, "state": f"failed: {error}"})
+    report.stacked = len(stacks.made)
 
 
-def _run(job: Job, report: SweepReport, context: Context) -> None:
+def _run(job: Job, report: SweepReport, stacks: Stacks, context: Context) -> None:
     again = job.key in report.tried
     report.tried.add(job.key)
     try:
+        made = stacks.train(job.key)
         trained = train_recipe(job.recipe, context=context)
     except Exception:
         report.trainings.failed += not again
         report.evaluations.failed += job.evaluations
         raise
     if not again:
-        report.trainings.reused += trained.reused
-        report.trainings.done += not trained.reused
+        found = trained.reused and not made
+        report.trainings.reused += found
+        report.trainings.done += not found
         report.model_keys.append(trained.record.key)
     planned = job.evaluations
     try:

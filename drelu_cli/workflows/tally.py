@@ -35,6 +35,7 @@ class SweepReport:
         failures: job and error, for each training or attack that failed.
         model_keys: keys of the models that the sweep is about.
         tried: keys of the trainings that were begun or found.
+        stacked: trainings that ran as one program with others, or would.
         seconds: wall time.
         estimate: what is still to do; of a dry run only.
     """
@@ -46,6 +47,7 @@ class SweepReport:
     failures: list[dict[str, str]] = field(default_factory=list)
     model_keys: list[str] = field(default_factory=list)
     tried: set[str] = field(default_factory=set)
+    stacked: int = 0
     seconds: float = 0.0
     estimate: Estimate | None = None
 
@@ -61,6 +63,7 @@ class SweepReport:
             "recipe": self.recipe,
             "trainings": self.trainings.as_json(),
             "evaluations": self.evaluations.as_json(),
+            "stacked": self.stacked,
             "failures": self.failures,
             "seconds": self.seconds,
             "estimate": None if self.estimate is None else self.estimate.document,

@@ -99,7 +99,8 @@ def counts(report):
 
 def same_both_ways(tmp_path, recipe, **more):
     alone, together = contexts(tmp_path)
-    first = module.sweep(recipe, context=alone, **more)
+    # The workers train one by one; what a stack gives differs from that by rounding.
+    first = module.sweep(recipe, context=alone, stack=False, **more)
     second = module.sweep(recipe, context=together, jobs=2, **more)
     assert counts(first) == counts(second)
     assert stored(alone) == stored(together)
