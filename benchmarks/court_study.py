@@ -3,8 +3,8 @@
     python benchmarks/court_study.py --data-dir DATA [--work runs/court] [--only GROUP ...]
         [--net NAME] [--samples 1000] [--page docs/benchmarks/court.md]
 
-Groups: masked, raw, cnn, honest, oracles, others, ablation. Trainings, outcomes and examinations are
-kept in WORK/runs: the study can be killed and done in parts. The page is written from what is
+Groups: masked, raw, cnn, honest, oracles, others, ablation. Trainings, outcomes and examinations
+are kept in WORK/runs: the study can be killed and done in parts. The page is written from what is
 there; nothing in it is typed by hand.
 """
 
