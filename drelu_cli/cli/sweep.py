@@ -34,6 +34,12 @@ def sweep(
     samples: Annotated[int | None, typer.Option(help="Test images per attack.", min=1)] = None,
     set_: SetOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan, run nothing.")] = False,
+    simulate: Annotated[
+        str | None,
+        typer.Option(
+            "--simulate", metavar="gpu=N|cpu=N", help="With --dry-run: time on so many slots."
+        ),
+    ] = None,
     jobs: Annotated[
         str, typer.Option("--jobs", metavar="N|auto", help="Processes that share the work.")
     ] = "1",
@@ -54,16 +60,19 @@ def sweep(
     Examples:
       drelu sweep
       drelu sweep table1 --dry-run
+      drelu sweep table2 --dry-run --simulate gpu=64
       drelu sweep table1 --seed 0 --set data.train_samples=5000
       drelu sweep table2 --set "model.name=['dense','shallow_cnn']" --samples 200
       drelu sweep table1 --jobs auto
       drelu sweep --status
     """
     output = Output("sweep", json=json)
+    if simulate is not None and not dry_run:
+        raise BadValue("--simulate says how long a plan takes", hint="--dry-run --simulate gpu=64")
     if status:
         _show_status(store, output)
         return
-    from drelu_cli.report.plan import estimate_lines, plan_table
+    from drelu_cli.report.plan import estimate_lines, plan_table, simulation_lines
     from drelu_cli.report.terminal import to_rich
     from drelu_cli.workflows.compare import compare
     from drelu_cli.workflows.context import Context
@@ -85,6 +94,7 @@ def sweep(
             jobs=_count(jobs),
             per_gpu=per_gpu,
             stack=not no_stack,
+            simulate=simulate,
             context=context,
         )
     if dry_run:
@@ -98,6 +108,8 @@ def sweep(
     output.human(*_sentences(report))
     if report.estimate is not None:
         output.human(*estimate_lines(report.estimate.document))
+    if report.simulation is not None:
+        output.human(*simulation_lines(report.simulation.document))
     output.document(report.document)
     if report.failures:
         raise typer.Exit(1)

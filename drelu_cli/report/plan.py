@@ -67,6 +67,26 @@ def estimate_lines(estimate: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def simulation_lines(simulation: Mapping[str, Any]) -> list[str]:
+    """Sentences about the plan on so many slots.
+
+    Args:
+        simulation: as in the JSON document of `drelu sweep --simulate`.
+    """
+    slots, kind, measured = simulation["slots"], simulation["kind"], simulation["measured_on"]
+    lines = [
+        f"on {slots} {kind} slots, longest job first: {duration(simulation['seconds'])} "
+        f"(trainings at most {duration(simulation['training_seconds'])}, then attacks about "
+        f"{duration(simulation['attack_seconds'])}); on one: "
+        f"{duration(simulation['sequential_seconds'])}",
+        f"no number of slots is faster than {duration(simulation['longest_seconds'])}: the longest "
+        "training and the longest attacks",
+    ]
+    if (kind == "gpu") != measured.startswith("cuda"):
+        lines.append(f"passes were timed on {measured}: run this on such a {kind} for its times")
+    return lines
+
+
 def _speed_line(speed: Mapping[str, Any]) -> str:
     return (
         f"  {speed['model']}: {_micro(speed['forward'])} forward, "

@@ -67,6 +67,19 @@ class Speed:
 
 
 @dataclass(frozen=True)
+class JobTime:
+    """What one job is expected to take, in seconds.
+
+    Attributes:
+        training_seconds: at most.
+        attack_seconds: as expected.
+    """
+
+    training_seconds: float
+    attack_seconds: float
+
+
+@dataclass(frozen=True)
 class Estimate:
     """What is still to do.
 
@@ -81,6 +94,7 @@ class Estimate:
         bytes: that the store will grow by.
         speeds: what was measured.
         device: where.
+        jobs: the same, job by job.
     """
 
     trainings: int
@@ -93,11 +107,13 @@ class Estimate:
     bytes: int
     speeds: tuple[Speed, ...]
     device: str
+    jobs: tuple[JobTime, ...] = ()
 
     @property
     def document(self) -> dict[str, Any]:
         """As in the JSON document of `drelu sweep --dry-run`."""
-        flat = {name: value for name, value in vars(self).items() if name != "speeds"}
+        nested = ("speeds", "jobs")
+        flat = {name: value for name, value in vars(self).items() if name not in nested}
         speeds = [{"model": one.name, **asdict(one.passes)} for one in self.speeds]
         return {**flat, "speeds": speeds}
 
@@ -113,10 +129,12 @@ def estimate(planned: Iterable[Planned], context: Context) -> Estimate:
     speeds: dict[str, Speed] = {}
     train_seconds = attack_seconds = expected = 0.0
     train_images = attacked = trainings = evaluations = size = 0
+    times: list[JobTime] = []
     for job in planned:
         if not job.train and not job.tasks:
             continue
         speed = _speed(job, speeds, device, context)
+        before = train_seconds
         if job.train:
             trainings += 1
             size += (speed.weights + TRAINING_BYTES) * (1 + job.moments)
@@ -128,10 +146,12 @@ def estimate(planned: Iterable[Planned], context: Context) -> Estimate:
         attacked += samples * len(job.tasks)
         size += round(len(job.tasks) * (EVALUATION_BYTES + samples * SAMPLE_BYTES))
         attack_seconds += samples * _attack_seconds(job, speed.passes, allotted)
-        expected += samples * _attack_seconds(job, speed.passes, typical)
+        attack_expected = samples * _attack_seconds(job, speed.passes, typical)
+        expected += attack_expected
+        times.append(JobTime(train_seconds - before, attack_expected))
     return Estimate(
         trainings, evaluations, train_images, attacked, train_seconds, attack_seconds, expected,
-        size, tuple(speeds.values()), str(device),
+        size, tuple(speeds.values()), str(device), tuple(times),
     )  # fmt: skip
 
 

@@ -25,6 +25,7 @@ from drelu_cli.workflows.presets import DEFAULT_PRESET
 from drelu_cli.workflows.recipes import Options, read_source
 from drelu_cli.workflows.remote import described
 from drelu_cli.workflows.scratch import LOGS, WORK, driving, gather_all, gather_leftovers
+from drelu_cli.workflows.simulate import parse_slots, simulated
 from drelu_cli.workflows.stacking import Stacks
 from drelu_cli.workflows.subjects import DataCache
 from drelu_cli.workflows.tally import SweepReport
@@ -42,6 +43,7 @@ def sweep(
     jobs: int | Literal["auto"] = 1,
     per_gpu: int = 1,
     stack: bool = True,
+    simulate: str | None = None,
     context: Context | None = None,
 ) -> SweepReport:
     """Trains and attacks what is missing of a grid; a failed job does not stop the others.
@@ -56,6 +58,7 @@ def sweep(
         per_gpu: processes per GPU.
         stack: one process trains dense nets that differ in seed, lambda or cap start as one
             program.
+        simulate: `gpu=64` or `cpu=8`: with `dry_run`, how long the plan takes on so many slots.
         context: folders, device and progress.
 
     Raises:
@@ -66,6 +69,7 @@ def sweep(
     context = context or Context()
     places, device = _places(jobs, per_gpu, context.device)
     name = recipe or DEFAULT_RECIPE
+    asked = None if simulate is None else parse_slots(simulate)
 
     if not dry_run:
         gather_leftovers(context)
@@ -73,6 +77,8 @@ def sweep(
     if dry_run:
         if stack and len(places) == 1:
             report.stacked = Stacks(report.jobs, context).planned
+        if asked is not None and report.estimate is not None:
+            report.simulation = simulated(report.estimate, *asked)
         return report
     if jobs not in ("auto", len(places)):
         context.note(f"{len(places)} at once: there are no more GPUs; --per-gpu shares them")

@@ -7,6 +7,7 @@ from typing import Any
 
 from drelu_cli.workflows.estimate import Estimate
 from drelu_cli.workflows.jobs import Job
+from drelu_cli.workflows.simulate import Simulation
 
 
 @dataclass
@@ -38,6 +39,7 @@ class SweepReport:
         stacked: trainings that ran as one program with others, or would.
         seconds: wall time.
         estimate: what is still to do; of a dry run only.
+        simulation: the same on so many slots, where asked for.
     """
 
     recipe: str
@@ -50,6 +52,7 @@ class SweepReport:
     stacked: int = 0
     seconds: float = 0.0
     estimate: Estimate | None = None
+    simulation: Simulation | None = None
 
     @property
     def against(self) -> str | None:
@@ -67,4 +70,5 @@ class SweepReport:
             "failures": self.failures,
             "seconds": self.seconds,
             "estimate": None if self.estimate is None else self.estimate.document,
+            "simulation": None if self.simulation is None else self.simulation.document,
         }

@@ -123,7 +123,7 @@ def printed(tmp_path_factory, small_store):
         "stats gaps.csv --control A",
         "audit published:table2",
         "sweep smoke --preset tiny --store other",
-        "sweep smoke --preset tiny --store planned --dry-run",
+        "sweep smoke --preset tiny --store planned --dry-run --simulate gpu=4",
         "sweep --status --store planned",
         "sweep smoke --preset tiny --store failing --set train.lr=1e20",
         "list",
