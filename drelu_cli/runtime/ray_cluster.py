@@ -203,16 +203,17 @@ class RayExecutor:
 
     def _heard(self, generator: Any) -> None:
         """One message of a job, or the news that its worker is lost."""
-        attempt = self._running.pop(generator)
+        attempt = self._running[generator]
         try:
             message: Message = self._ray.get(next(generator))
         except StopIteration:
-            self._failed(attempt, "the worker ended without a word", final=False)
+            message = _gone("the worker ended without a word")
         except self._ray.exceptions.RayError as problem:
-            self._failed(attempt, _lost(problem), final=False)
-        else:
-            if self._goes_on(attempt, message):
-                self._running[generator] = attempt  # behind the others: they are heard, too
+            message = _gone(_lost(problem))
+        goes_on = self._goes_on(attempt, message)
+        del self._running[generator]
+        if goes_on:
+            self._running[generator] = attempt  # behind the others: they are heard, too
 
     def _goes_on(self, attempt: Attempt, message: Message) -> bool:
         kind, name = message["event"], attempt.job.name
@@ -286,6 +287,10 @@ def _capacity(resources: dict[str, float], place: RayPlace) -> tuple[int, dict[s
         count = min(count, gpus * place.per_gpu)
     # A cluster that grows on demand has nothing yet: --jobs says how much is wanted.
     return place.jobs or max(1, count), share
+
+
+def _gone(error: str) -> Message:
+    return {"event": "error", "error": error, "final": False}
 
 
 def _lost(problem: Exception) -> str:

