@@ -264,6 +264,8 @@ def _connect(ray: Any, place: RayPlace) -> None:
             options["_node_ip_address"] = _LOOPBACK
     try:
         ray.init(**options, log_to_driver=False, configure_logging=False)
+        # Ray prints the death of a worker to stdout, which belongs to --json; there is no option.
+        vars(sys.modules["ray._private.worker"])["_worker_logs_enabled"] = False
     except (ConnectionError, RuntimeError, ValueError) as problem:
         first = str(problem).strip().splitlines()[0] if str(problem).strip() else ""
         raise BadValue(
