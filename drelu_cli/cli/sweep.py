@@ -41,14 +41,32 @@ def sweep(
         ),
     ] = None,
     jobs: Annotated[
-        str, typer.Option("--jobs", metavar="N|auto", help="Processes that share the work.")
-    ] = "1",
-    per_gpu: Annotated[int, typer.Option("--per-gpu", help="Processes per GPU.", min=1)] = 1,
+        str | None,
+        typer.Option(
+            "--jobs",
+            metavar="N|auto",
+            help="Jobs at once (default: 1, or what a cluster has).",
+            show_default=False,
+        ),
+    ] = None,
+    per_gpu: Annotated[int, typer.Option("--per-gpu", help="Jobs per GPU.", min=1)] = 1,
+    runner: Annotated[
+        str, typer.Option("--runner", help="local, ray or slurm.", metavar="NAME")
+    ] = "local",
+    ray_address: Annotated[
+        str | None,
+        typer.Option(
+            "--ray-address",
+            metavar="auto|HOST:PORT",
+            help="A running Ray (default: start one here).",
+            show_default=False,
+        ),
+    ] = None,
     no_stack: Annotated[
         bool, typer.Option("--no-stack", help="Train similar dense nets one by one.")
     ] = False,
     status: Annotated[
-        bool, typer.Option("--status", help="What a running sweep --jobs does; runs nothing.")
+        bool, typer.Option("--status", help="What a running sweep with workers does; runs nothing.")
     ] = False,
     store: StoreOption = DEFAULT_STORE,
     data_dir: DataDirOption = None,
@@ -64,6 +82,8 @@ def sweep(
       drelu sweep table1 --seed 0 --set data.train_samples=5000
       drelu sweep table2 --set "model.name=['dense','shallow_cnn']" --samples 200
       drelu sweep table1 --jobs auto
+      drelu sweep table1 --runner ray --ray-address auto --per-gpu 2
+      drelu sweep table1 --runner slurm --set slurm.partition=gpu --set slurm.gpus=1
       drelu sweep --status
     """
     output = Output("sweep", json=json)
@@ -95,6 +115,8 @@ def sweep(
             per_gpu=per_gpu,
             stack=not no_stack,
             simulate=simulate,
+            runner=runner,
+            ray_address=ray_address,
             context=context,
         )
     if dry_run:
@@ -115,9 +137,9 @@ def sweep(
         raise typer.Exit(1)
 
 
-def _count(jobs: str) -> int | Literal["auto"]:
-    if jobs == "auto":
-        return "auto"
+def _count(jobs: str | None) -> int | Literal["auto"] | None:
+    if jobs is None or jobs == "auto":
+        return "auto" if jobs else None
     if not jobs.isdigit() or int(jobs) < 1:
         raise BadValue(f"--jobs {jobs} is no number of processes", hint="--jobs 4, or --jobs auto")
     return int(jobs)

@@ -26,7 +26,9 @@ class Job:
     Attributes:
         name: unique among the jobs of an executor.
         function: `package.module:function`; takes the configuration, gives plain data.
-        config: plain data.
+        config: plain data. Two entries are folders, where they are there: `store`, which the job
+            reads and writes, and `data_dir`, which it reads. An executor whose workers do not
+            see them carries them there and back.
     """
 
     name: str

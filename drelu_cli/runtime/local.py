@@ -14,7 +14,6 @@ import json
 import queue
 import subprocess
 import threading
-import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,29 +23,14 @@ from typing import Any
 
 from drelu_cli.core.errors import InternalError
 from drelu_cli.runtime import processes
+from drelu_cli.runtime.attempts import CANCELLED, TRIES, Attempt
 from drelu_cli.runtime.executor import Job, OnEvent, Result, silent
 from drelu_cli.runtime.slots import Slot
 
-CANCELLED = "cancelled"
 # A slot whose process dies so often before it is ready is given up: nothing can run there.
 _STARTS = 3
 # A child of the worker may hold its pipe for longer than it lives.
 _JOIN_SECONDS = 5.0
-
-
-@dataclass
-class _Running:
-    """A job, from its first try on."""
-
-    job: Job
-    tries: int = 0
-    seconds: float = 0.0
-    began: float = 0.0
-    cancelled: bool = False
-
-    def result(self, value: Any = None, error: str | None = None) -> Result:
-        """Its result."""
-        return Result(self.job.name, value, error, self.tries, self.seconds)
 
 
 @dataclass
@@ -55,7 +39,7 @@ class _Place:
 
     slot: Slot
     process: subprocess.Popen[str] | None = None
-    running: _Running | None = None
+    running: Attempt | None = None
     reader: threading.Thread | None = None
     failed_starts: int = 0
 
@@ -67,7 +51,7 @@ _Message = tuple[_Place, subprocess.Popen[str], dict[str, Any] | None]
 class _Queues:
     """What waits: jobs for a slot, messages of processes, results for the driver."""
 
-    jobs: deque[_Running] = field(default_factory=deque)
+    jobs: deque[Attempt] = field(default_factory=deque)
     messages: queue.Queue[_Message] = field(default_factory=queue.Queue)
     results: deque[Result] = field(default_factory=deque)
 
@@ -89,7 +73,7 @@ class LocalExecutor:
         self,
         slots: Sequence[Slot],
         *,
-        tries: int = 3,
+        tries: int = TRIES,
         on_event: OnEvent = silent,
         logs: Path | None = None,
     ) -> None:
@@ -123,7 +107,7 @@ class LocalExecutor:
 
     def submit(self, job: Job) -> None:
         """Takes a job into the queue."""
-        self._waiting.jobs.append(_Running(job))
+        self._waiting.jobs.append(Attempt(job))
 
     def cancel(self, name: str) -> None:
         """Takes a job from the queue, or kills the process that runs it."""
@@ -167,14 +151,12 @@ class LocalExecutor:
                 running = self._waiting.jobs.popleft()
                 self._waiting.results.append(running.result(error="no worker process starts"))
 
-    def _begin(self, place: _Place, running: _Running) -> None:
-        running.tries += 1
-        running.began = time.monotonic()
+    def _begin(self, place: _Place, running: Attempt) -> None:
+        running.begin()
         place.running = running
         job = running.job
         process = place.process or self._started(place)
-        event = "started" if running.tries == 1 else "again"
-        self._on_event(job.name, place.slot.name, event, {"tries": running.tries})
+        self._on_event(job.name, place.slot.name, running.event, {"tries": running.tries})
         if process.stdin is None:
             raise InternalError("a worker without a pipe")
         with contextlib.suppress(BrokenPipeError):  # dead: the end of its other pipe says so
@@ -211,23 +193,18 @@ class LocalExecutor:
         if running is None:
             return
         self._ended(place, running)
-        if running.cancelled:
-            self._waiting.results.append(running.result(error=CANCELLED))
-        else:
-            self._failed(
-                running, f"the worker process died ({processes.ending(code)})", final=False
-            )
+        self._failed(running, f"the worker process died ({processes.ending(code)})", final=False)
 
-    def _ended(self, place: _Place, running: _Running) -> None:
-        running.seconds += time.monotonic() - running.began
+    def _ended(self, place: _Place, running: Attempt) -> None:
+        running.end()
         place.running = None
 
-    def _failed(self, running: _Running, error: str, *, final: bool) -> None:
-        if final or running.tries >= self._tries:
-            tried = f"{error} (tried {running.tries} times)" if running.tries > 1 else error
-            self._waiting.results.append(running.result(error=tried))
-        else:
+    def _failed(self, running: Attempt, error: str, *, final: bool) -> None:
+        result = running.failed(error, final=final, limit=self._tries)
+        if result is None:
             self._waiting.jobs.appendleft(running)
+        else:
+            self._waiting.results.append(result)
 
     # One process
 

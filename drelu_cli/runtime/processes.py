@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import IO
 
+from drelu_cli.runtime.calling import import_path
 from drelu_cli.runtime.slots import Slot
 
 _CLOSE_SECONDS = 5.0
@@ -20,7 +21,7 @@ def start(slot: Slot, logs: Path | None) -> subprocess.Popen[str]:
     try:
         return subprocess.Popen(
             [sys.executable, "-P", "-m", "drelu_cli.runtime.worker", str(os.getpid())],
-            env={**os.environ, "PYTHONPATH": _import_path(), **slot.environment},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(import_path()), **slot.environment},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL if log is None else log,
@@ -60,8 +61,3 @@ def _log(slot: Slot, logs: Path | None) -> IO[bytes] | None:
         return None
     logs.mkdir(parents=True, exist_ok=True)
     return (logs / f"{slot.name}.log").open("ab")
-
-
-def _import_path() -> str:
-    """This process's import path, for the workers: what can be imported here can be there."""
-    return os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)

@@ -7,7 +7,6 @@ process id is the argument.
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import sys
@@ -16,7 +15,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, TextIO
 
-from drelu_cli.core.errors import DreluError
+from drelu_cli.runtime.calling import called
 from drelu_cli.runtime.channel import open_channel
 
 _LOOK_EVERY = 0.25  # seconds between two looks at the parent
@@ -37,7 +36,8 @@ def main(arguments: list[str]) -> int:
     open_channel(lambda kind, fields: send({"event": "progress", "kind": kind, "fields": fields}))
     send({"event": "ready", "pid": os.getpid()})
     for line in jobs:
-        send(_done(json.loads(line)))
+        job = json.loads(line)
+        send(called(job["function"], job["config"]))
     return 0
 
 
@@ -55,25 +55,6 @@ def _written(out: TextIO, message: Mapping[str, Any]) -> None:
         out.flush()
     except BrokenPipeError:
         os._exit(1)  # nobody listens any more
-
-
-def _done(job: Mapping[str, Any]) -> dict[str, Any]:
-    """The message that ends a job."""
-    try:
-        value = _function(job["function"])(job["config"])
-    except KeyboardInterrupt:
-        raise
-    except DreluError as problem:  # a second try would say the same
-        return {"event": "error", "error": problem.message, "final": True}
-    except Exception as problem:  # noqa: BLE001 - a job's error is a result, not this process's end
-        error = f"{type(problem).__name__}: {problem}"
-        return {"event": "error", "error": error, "final": False}
-    return {"event": "result", "value": value}
-
-
-def _function(path: str) -> Any:
-    module, _, name = path.partition(":")
-    return getattr(importlib.import_module(module), name)
 
 
 def _follow(parent: int) -> None:

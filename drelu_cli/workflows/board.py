@@ -88,6 +88,10 @@ class Board:
         self._phases[what].jobs = len(names)
         self._write(now=True)
 
+    def widen(self, width: int) -> None:
+        """How many jobs run at once, once that is known."""
+        self._width = width
+
     def expect(self, attacks: int) -> None:
         """How many jobs of attacks will follow, so that they count as queued."""
         self._phases[ATTACKS].jobs = attacks
@@ -96,6 +100,7 @@ class Board:
         """What an executor tells."""
         name = self._names.get(job, job)
         if kind in ("started", "again"):
+            self._forget(job)  # a second try may be at another place
             self._running[place] = _Running(job, name, self._what)
             again = f", try {fields['tries']}" if kind == "again" else ""
             self._context.progress(
@@ -115,13 +120,16 @@ class Board:
         phase.failed += error is not None
         phase.seconds += result.seconds
         name = self._names.get(result.name, result.name)
-        self._running = {k: one for k, one in self._running.items() if one.job != result.name}
+        self._forget(result.name)
         state = (
             f"{self._what} done, {result.seconds:.1f} s" if error is None else f"failed: {error}"
         )
         at = {"number": phase.ended, "of": phase.jobs}
         self._context.progress("job", {**at, "job": name, "state": state})
         self._write()
+
+    def _forget(self, job: str) -> None:
+        self._running = {place: one for place, one in self._running.items() if one.job != job}
 
     def close(self) -> None:
         """The sweep has ended."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from drelu_cli.core.errors import DreluError, StoreError
@@ -15,6 +15,8 @@ from drelu_cli.workflows.files import WEIGHTS
 from drelu_cli.workflows.recipes import recipe_names
 
 _PACKAGES = ("torch", "torchvision", "numpy", "pandas", "scipy", "scikit-learn", "pydantic")
+# By the extra that brings them.
+_EXTRAS = {"parquet": "pyarrow", "reference": "torchattacks", "ray": "ray", "slurm": "submitit"}
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ def doctor(*, selftest: bool = False, context: Context | None = None) -> DoctorR
     checks: list[tuple[str, Callable[[Context], str]]] = [
         ("python", _python),
         ("packages", _packages),
+        ("extras", _extras),
         ("torchvision", _torchvision),
         ("device", _device),
         ("recipes", _recipes),
@@ -96,6 +99,17 @@ def _python(context: Context) -> str:  # noqa: ARG001
 
 def _packages(context: Context) -> str:  # noqa: ARG001
     return ", ".join(f"{package} {version(package)}" for package in _PACKAGES)
+
+
+def _extras(context: Context) -> str:  # noqa: ARG001
+    return ", ".join(f"{extra}: {_found(package)}" for extra, package in _EXTRAS.items())
+
+
+def _found(package: str) -> str:
+    try:
+        return f"{package} {version(package)}"
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def _torchvision(context: Context) -> str:  # noqa: ARG001

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from drelu_cli.core.errors import BadValue, StoreError
 from drelu_cli.runtime.locks import take
+from drelu_cli.runtime.parcels import RUBBISH
 from drelu_cli.store.absorb import Absorbed, absorb
 from drelu_cli.store.connect import FILE_NAME, Store, open_store
 from drelu_cli.workflows.context import Context
@@ -26,7 +28,6 @@ WORK = "work"
 LOGS = "logs"
 _DRIVER = "driver.lock"
 _IN_USE = ".lock"
-_GONE = ".gone"
 _DIGITS = 16
 # A worker whose driver was killed notices within a quarter of a second.
 _DYING_SECONDS = 10.0
@@ -147,17 +148,18 @@ def gather_leftovers(context: Context) -> None:
 
 def gather_all(context: Context) -> None:
     """The same for the driver that holds the work folder."""
+    deadline = time.monotonic() + _DYING_SECONDS  # one for all: a cluster has many workers
     with open_store(context.store) as store:
         for folder in sorted((context.store / WORK).iterdir()):
             if folder.is_dir() and folder.name != LOGS:
-                _gather_leftover(store, folder, context)
+                _gather_leftover(store, folder, context, deadline)
 
 
-def _gather_leftover(store: Store, folder: Path, context: Context) -> None:
-    if folder.suffix == _GONE:
+def _gather_leftover(store: Store, folder: Path, context: Context, deadline: float) -> None:
+    if folder.suffix == RUBBISH:
         shutil.rmtree(folder, ignore_errors=True)
         return
-    lock = take(folder / _IN_USE, wait=_DYING_SECONDS)
+    lock = take(folder / _IN_USE, wait=max(0.0, deadline - time.monotonic()))
     if lock is None:
         context.note(f"a process still works in {folder}")
         return
@@ -177,7 +179,7 @@ def _gather_leftover(store: Store, folder: Path, context: Context) -> None:
 
 def _remove(folder: Path) -> None:
     """Renamed first: half a folder must not look like one that is still to be gathered."""
-    gone = folder.with_name(f"{folder.name}.{os.getpid()}{_GONE}")
+    gone = folder.with_name(f"{folder.name}.{os.getpid()}{RUBBISH}")
     if folder.is_dir():
         folder.rename(gone)
         shutil.rmtree(gone, ignore_errors=True)

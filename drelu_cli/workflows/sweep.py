@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 from drelu_cli.core.errors import BadValue, CheckFailed, Interrupted
 from drelu_cli.core.records import ModelRecord
 from drelu_cli.published.tables import published_table
 from drelu_cli.report.certificates import violation_lines
+from drelu_cli.runtime.executor import Executor, OnEvent
 from drelu_cli.runtime.local import LocalExecutor
 from drelu_cli.runtime.slots import Slot, slots, visible_gpus
+from drelu_cli.runtime.slurm_array import end_abandoned
 from drelu_cli.store.connect import open_store
 from drelu_cli.workflows.attack import attack
 from drelu_cli.workflows.board import Board
@@ -24,7 +28,15 @@ from drelu_cli.workflows.points_groups import check_axis
 from drelu_cli.workflows.presets import DEFAULT_PRESET
 from drelu_cli.workflows.recipes import Options, read_source
 from drelu_cli.workflows.remote import described
-from drelu_cli.workflows.scratch import LOGS, WORK, driving, gather_all, gather_leftovers
+from drelu_cli.workflows.runners import LOCAL, Count, Start, cluster, split_options
+from drelu_cli.workflows.scratch import (
+    LOGS,
+    WORK,
+    driving,
+    gather_all,
+    gather_leftovers,
+    is_driven,
+)
 from drelu_cli.workflows.simulate import parse_slots, simulated
 from drelu_cli.workflows.stacking import Stacks
 from drelu_cli.workflows.subjects import DataCache
@@ -40,10 +52,12 @@ def sweep(
     preset: str = DEFAULT_PRESET,
     options: Options = (),
     dry_run: bool = False,
-    jobs: int | Literal["auto"] = 1,
+    jobs: Count = None,
     per_gpu: int = 1,
     stack: bool = True,
     simulate: str | None = None,
+    runner: str = LOCAL,
+    ray_address: str | None = None,
     context: Context | None = None,
 ) -> SweepReport:
     """Trains and attacks what is missing of a grid; a failed job does not stop the others.
@@ -51,11 +65,14 @@ def sweep(
     Args:
         recipe: a packaged recipe's name or a path; None runs `smoke`.
         preset: fast, paper or tiny.
-        options: dotted fields and values; they stand above the grid.
+        options: dotted fields and values; they stand above the grid. Those of `slurm` say how
+            to ask for an array task.
         dry_run: only the plan.
-        jobs: how many processes share the work; 1 is this one; `auto` takes every GPU, or every
-            core.
-        per_gpu: processes per GPU.
+        jobs: how many jobs at once; None is this process alone, and all places of a cluster;
+            `auto` takes every GPU, or every core.
+        per_gpu: jobs per GPU.
+        runner: `local`, `ray` or `slurm`.
+        ray_address: `auto`, or HOST:PORT; None starts a Ray here.
         stack: one process trains dense nets that differ in seed, lambda or cap start as one
             program.
         simulate: `gpu=64` or `cpu=8`: with `dry_run`, how long the plan takes on so many slots.
@@ -67,27 +84,40 @@ def sweep(
     """
     began = time.perf_counter()
     context = context or Context()
-    places, device = _places(jobs, per_gpu, context.device)
+    options, slurm = split_options(options, runner)
+    elsewhere = cluster(
+        runner, jobs=jobs, per_gpu=per_gpu, ray_address=ray_address, slurm=slurm, context=context
+    )
+    places, device = _places(1 if elsewhere else jobs or 1, per_gpu, context.device)
     name = recipe or DEFAULT_RECIPE
     asked = None if simulate is None else parse_slots(simulate)
 
     if not dry_run:
-        gather_leftovers(context)
+        _take_over(context)
     report = _planned(name, preset, options, context, dry_run=dry_run)
-    if dry_run:
-        if stack and len(places) == 1:
-            report.stacked = Stacks(report.jobs, context).planned
-        if asked is not None and report.estimate is not None:
-            report.simulation = simulated(report.estimate, *asked)
+    alone = elsewhere is None and len(places) == 1
+    stacks = Stacks(report.jobs if stack and alone else (), context)
+    if report.estimate is not None:  # a dry run
+        report.stacked = stacks.planned
+        report.simulation = None if asked is None else simulated(report.estimate, *asked)
         return report
-    if jobs not in ("auto", len(places)):
+    if elsewhere is None and jobs not in ("auto", None, len(places)):
         context.note(f"{len(places)} at once: there are no more GPUs; --per-gpu shares them")
-    if len(places) > 1:
-        _on_workers(report, places, device, context)
+    if elsewhere is not None:
+        _on_workers(report, elsewhere.start, elsewhere.device, elsewhere.context)
+    elif len(places) > 1:
+        _on_workers(report, _local(places), device, context)
     else:
-        _in_process(report, Stacks(report.jobs if stack else (), context), context)
+        _in_process(report, stacks, context)
     report.seconds = time.perf_counter() - began
     return report
+
+
+def _take_over(context: Context) -> None:
+    """What a sweep that was killed left behind: tasks in a queue, results of workers."""
+    if not is_driven(context.store):
+        end_abandoned(context.store / WORK / LOGS)
+    gather_leftovers(context)
 
 
 def _places(jobs: int | Literal["auto"], per_gpu: int, device: str) -> tuple[tuple[Slot, ...], str]:
@@ -123,16 +153,22 @@ def _planned(
     return report
 
 
-def _on_workers(
-    report: SweepReport, places: tuple[Slot, ...], device: str, context: Context
-) -> None:
-    """Processes of their own do the work; what they finished is kept however this ends."""
+def _local(places: tuple[Slot, ...]) -> Start:
+    def start(on_event: OnEvent, logs: Path, jobs: Sequence[Job]) -> Executor:  # noqa: ARG001
+        return LocalExecutor(places, on_event=on_event, logs=logs)
+
+    return start
+
+
+def _on_workers(report: SweepReport, start: Start, device: str, context: Context) -> None:
+    """Workers do the work; what they finished is kept however this ends."""
     with driving(context.store):
-        board = Board(report.recipe, context, len(places))
+        board = Board(report.recipe, context, 1)
         logs = context.store / WORK / LOGS
         shutil.rmtree(logs, ignore_errors=True)
         try:
-            with LocalExecutor(places, on_event=board.event, logs=logs) as executor:
+            with start(board.event, logs, report.jobs) as executor:
+                board.widen(executor.width)
                 sweep_parallel(report.jobs, executor, report, context, board=board, device=device)
         finally:
             board.close()
