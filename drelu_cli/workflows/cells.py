@@ -83,7 +83,12 @@ def _chosen(
     wanted &= ~frame["evaluation"].isin(list(left_out))
     if models is not None:
         wanted &= frame["model_key"].isin(list(models))
-    return frame[wanted]
+    found = frame[wanted]
+    if not isinstance(models, Sequence):
+        return found
+    # Workers register models in the order they finish: a sweep's table has its plan's order.
+    place = {key: number for number, key in enumerate(models)}
+    return found.sort_values("model_key", key=lambda keys: keys.map(place), kind="stable")
 
 
 def _by_content(frame: pd.DataFrame, store: Store) -> pd.DataFrame:

@@ -84,7 +84,7 @@ def compare(
         against: `published:tableN`; the published value stands beside the measured one.
         select: how lambda is chosen: `validation` (PGD-10) or `adaptive` (that column).
         attack_seed: which attack seed's results.
-        models: keys of the models to compare; None takes all.
+        models: keys of the models to compare, a list in the order of its rows; None takes all.
         sensitivity: the width of each training's reachable outputs, too; measured, and kept in
             the store, where it is not known yet.
         context: the store.

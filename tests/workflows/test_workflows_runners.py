@@ -67,7 +67,7 @@ def swept(recipe, store, data, **more):
         # NaN differs from itself: outcomes compare by their text.
         outcomes = {one.key: str(opened.outcomes(one.key)) for one in opened.evaluations()}
     cells = compare(models=report.model_keys, context=context).table.cells
-    table = sorted(map(str, cells.values.tolist()))  # ties stand in the order of arrival
+    table = [str(row) for row in cells.values.tolist()]
     work = store / "work"
     assert not work.exists() or {one.name for one in work.iterdir() if one.is_dir()} <= {"logs"}
     return (document, models, outcomes, table), places
@@ -76,7 +76,8 @@ def swept(recipe, store, data, **more):
 @pytest.fixture(scope="module")
 def alone(small_mnist, tmp_path_factory):
     stores = tmp_path_factory.mktemp("alone")
-    return {name: swept(name, stores / name, small_mnist)[0] for name in PLANS}
+    # A stack's weights differ from a lone training's by rounding; workers train one by one.
+    return {name: swept(name, stores / name, small_mnist, stack=False)[0] for name in PLANS}
 
 
 @pytest.mark.slow
