@@ -156,15 +156,15 @@ def _attack(
     if engine is not None:
         return engine.attack(model, samples.x, samples.y, bound, threat, seed)
 
-    def run(part: Samples) -> AttackResult:
+    def run(on: nn.Module, part: Samples) -> AttackResult:
         stream = Stream(seed, part.index, (bound.name,))
-        result: AttackResult = bound(model, part.x, part.y, threat, stream)
+        result: AttackResult = bound(on, part.x, part.y, threat, stream)
         return result
 
     parts = threads_for(model, samples.x, bound)
     if parts == 1:
-        return run(samples)
-    return in_threads(lambda rows: run(samples.rows(rows)), len(samples), parts)
+        return run(model, samples)
+    return in_threads(lambda on, rows: run(on, samples.rows(rows)), model, len(samples), parts)
 
 
 def _outcomes(

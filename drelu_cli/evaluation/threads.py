@@ -2,10 +2,12 @@
 
 Small nets gain next to nothing from torch's own threads, since each of their operations is too
 short to share. A sample's outcome does not depend on the batch it shares, so its samples can.
+Each thread has a copy of the model: what measures a model puts hooks on it for a while.
 """
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
@@ -14,6 +16,7 @@ from contextvars import copy_context
 import torch
 from torch import Tensor, nn
 
+from drelu_cli.attacks.augment import TRANSFER
 from drelu_cli.attacks.chain import layers_of
 from drelu_cli.attacks.contract import AttackResult
 from drelu_cli.core.registry import Bound
@@ -22,14 +25,14 @@ from drelu_cli.runtime.driver import micro_batch, micro_batch_size, stoppable
 # Fewer samples than this fill no batch of their own: what a thread would save, its overhead costs.
 _FEWEST = 48
 
-Part = Callable[[Tensor], AttackResult]
+Part = Callable[[nn.Module, Tensor], AttackResult]
 
 
 def threads_for(model: nn.Module, x: Tensor, bound: Bound) -> int:
     """In how many parts the samples may be attacked at once; 1 where that is not certain.
 
-    A module that is neither torch's nor ours may keep a state that two threads would share, and
-    an attack of a third party promises nothing about threads.
+    A module that is neither torch's nor ours may share a state with its copy, an attack of a
+    third party promises nothing about threads, and `transfer` holds another network.
 
     Args:
         model: in evaluation mode.
@@ -40,34 +43,38 @@ def threads_for(model: nn.Module, x: Tensor, bound: Bound) -> int:
     if allowed < 2 or x.device.type != "cpu":
         return 1
     target = getattr(bound.target, "attack", bound.target)
-    if not str(getattr(target, "__module__", "")).startswith("drelu_cli."):
+    ours = str(getattr(target, "__module__", "")).startswith("drelu_cli.")
+    if not ours or bound.name == TRANSFER:
         return 1
     return allowed if layers_of(model, x) is not None else 1
 
 
-def in_threads(run: Part, count: int, parts: int) -> AttackResult:
+def in_threads(run: Part, model: nn.Module, count: int, parts: int) -> AttackResult:
     """`run` on every part of `count` samples at the same time, put together in their order.
 
     The micro-batch is shared out, so that memory stays bounded by it. An error or an interrupt
     ends the other parts at their next step.
 
     Args:
-        run: (n,) int64 rows -> their result.
+        run: a copy of the model, (n,) int64 rows -> their result.
+        model: what `threads_for` has looked at.
         count: samples in all.
         parts: threads, 2 or more; each of them keeps torch to one core.
     """
     before, stop = torch.get_num_threads(), threading.Event()
+    copies = [copy.deepcopy(model) for _ in range(parts)]
     rows = [torch.arange(part, count, parts) for part in range(parts)]
 
-    def work(part: Tensor) -> AttackResult:
+    def work(own: nn.Module, part: Tensor) -> AttackResult:
         torch.set_num_threads(1)
         with stoppable(stop), micro_batch(max(micro_batch_size() // parts, 1)):
-            return run(part)
+            return run(own, part)
 
     pool = ThreadPoolExecutor(parts, thread_name_prefix="attack")
     try:
         # A context of its own for each: limits that the caller set hold in the threads, too.
-        futures = [pool.submit(copy_context().run, work, part) for part in rows]
+        work_on = zip(copies, rows, strict=True)
+        futures = [pool.submit(copy_context().run, work, own, part) for own, part in work_on]
         ended = wait(futures, return_when=FIRST_EXCEPTION).done
         # The first to fail speaks: the others end because of it.
         found = [one.result() for one in (futures if len(ended) == parts else ended)]

@@ -50,6 +50,8 @@ def samples(model, count=130):
         ATTACKS.bind("square", queries=30),
         ATTACKS.bind("apgd_restarts", passes=60),
         bind_attack("apgd_ce", steps=5, backward="generic"),
+        bind_attack("pgd", steps=5, precision="float64"),
+        bind_attack("apgd_guided", steps=5, warm=5, guide="leaky"),
     ],
     ids=lambda bound: bound.name,
 )
@@ -90,13 +92,16 @@ def test_what_is_not_certain_runs_in_one_thread(two_cores):
 
 
 def test_each_part_has_one_core_and_its_share_of_the_micro_batch(two_cores):
-    seen = []
+    seen, models = [], []
+    model = net()
 
-    def run(rows):
+    def run(own, rows):
+        models.append(own)
         seen.append((torch.get_num_threads(), micro_batch_size(), rows.tolist()))
         return AttackResult(rows[:, None].double(), rows, rows + 1)
 
-    found = in_threads(run, 5, 2)
+    found = in_threads(run, model, 5, 2)
+    assert len({id(one) for one in (*models, model)}) == 3, "each thread has a copy of its own"
     assert found.forwards.tolist() == [0, 1, 2, 3, 4]
     assert found.backwards.tolist() == [1, 2, 3, 4, 5]
     assert found.x_adv[:, 0].tolist() == [0, 1, 2, 3, 4]
@@ -107,7 +112,7 @@ def test_each_part_has_one_core_and_its_share_of_the_micro_batch(two_cores):
 def test_an_error_in_one_part_ends_the_others_at_their_next_step(two_cores):
     started = threading.Event()
 
-    def run(rows):
+    def run(_, rows):
         if rows[0] == 1:
             assert started.wait(10)
             raise ValueError("broken")
@@ -122,7 +127,7 @@ def test_an_error_in_one_part_ends_the_others_at_their_next_step(two_cores):
         return drive({"x": rows}, start, step, keep=("x",))
 
     with pytest.raises(ValueError, match="broken"):
-        in_threads(run, 4, 2)  # comes back although the first part never ends by itself
+        in_threads(run, net(), 4, 2)  # comes back although the first part never ends by itself
     assert torch.get_num_threads() == 2
 
 
