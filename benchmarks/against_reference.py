@@ -34,7 +34,7 @@ from drelu_cli.core.registry import Bound
 from drelu_cli.data.facts import facts
 from drelu_cli.data.loading import sample_order
 from drelu_cli.evaluation.judge import predict, verify
-from drelu_cli.evaluation.suite import Samples
+from drelu_cli.evaluation.samples import Samples
 from drelu_cli.runtime.modes import evaluation_mode
 from drelu_cli.runtime.streams import Stream
 from drelu_cli.store.connect import open_store

@@ -26,7 +26,8 @@ from drelu_cli.attacks import ATTACKS
 from drelu_cli.certify.decision import certified
 from drelu_cli.core.records import State, ThreatModel
 from drelu_cli.data import DATASETS
-from drelu_cli.evaluation.suite import Samples, run_attack
+from drelu_cli.evaluation.samples import Samples
+from drelu_cli.evaluation.suite import run_attack
 from drelu_cli.models.checkpoints import load_into, read_weights
 
 EPS = 0.1

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from drelu_cli.attacks import ATTACKS
 from drelu_cli.core.records import ThreatModel
-from drelu_cli.evaluation.suite import Samples
+from drelu_cli.evaluation.samples import Samples
 from drelu_cli.runtime.streams import Stream
 
 FAR = 10.0

@@ -22,7 +22,8 @@ from drelu_cli.core.records import State, ThreatModel
 from drelu_cli.core.registry import Bound
 from drelu_cli.data.loading import sample_order
 from drelu_cli.evaluation.judge import predict
-from drelu_cli.evaluation.suite import Samples, run_attack
+from drelu_cli.evaluation.samples import Samples
+from drelu_cli.evaluation.suite import run_attack
 from drelu_cli.store.connect import open_store
 from drelu_cli.workflows.context import Context
 from drelu_cli.workflows.measure import samples_of

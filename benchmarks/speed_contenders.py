@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from drelu_cli.attacks import ATTACKS
 from drelu_cli.attacks.contract import AttackResult
 from drelu_cli.core.records import ThreatModel
-from drelu_cli.evaluation.suite import Samples
+from drelu_cli.evaluation.samples import Samples
 from drelu_cli.runtime.streams import Stream, seeded_initialisation
 
 LIBRARIES = ("torchattacks", "pyautoattack", "foolbox", "adversarial-library")

@@ -22,7 +22,7 @@ from drelu_cli.attacks.contract import AttackResult
 from drelu_cli.attacks.suites import SUITES
 from drelu_cli.core.records import ThreatModel
 from drelu_cli.evaluation.judge import TOLERANCE, distance, predict
-from drelu_cli.evaluation.suite import Samples
+from drelu_cli.evaluation.samples import Samples
 
 BATCHES = (128, 512)
 """Batch sizes that a library is tried with, beside all images at once."""

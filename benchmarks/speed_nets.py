@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from drelu_cli import Context, train
-from drelu_cli.evaluation.suite import Samples
+from drelu_cli.evaluation.samples import Samples
 from drelu_cli.store.connect import open_store
 from drelu_cli.workflows.measure import samples_of
 from drelu_cli.workflows.subjects import DataCache, load_model, splits_of

@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from drelu_cli.attacks import ATTACKS
 from drelu_cli.attacks.suites import SUITES
 from drelu_cli.core.records import State, ThreatModel
-from drelu_cli.evaluation.suite import Samples, run_attack
+from drelu_cli.evaluation.samples import Samples
+from drelu_cli.evaluation.suite import run_attack
 
 THREAT = ThreatModel("linf", 0.3)
 SEEDS = 3

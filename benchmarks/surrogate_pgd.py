@@ -18,7 +18,8 @@ from drelu_cli.activations.surrogate import surrogate_names, with_surrogate
 from drelu_cli.attacks import ATTACKS
 from drelu_cli.core.records import ModelRecord, State, ThreatModel
 from drelu_cli.data.facts import facts
-from drelu_cli.evaluation.suite import Samples, run_attack
+from drelu_cli.evaluation.samples import Samples
+from drelu_cli.evaluation.suite import run_attack
 from drelu_cli.store.connect import Store, open_store
 from drelu_cli.workflows.context import Context
 from drelu_cli.workflows.measure import samples_of

@@ -8,7 +8,8 @@ from torch import nn
 from drelu_cli.attacks import ATTACKS
 from drelu_cli.core.errors import InternalError
 from drelu_cli.core.records import Norm, State, ThreatModel
-from drelu_cli.evaluation.suite import Samples, run_attack
+from drelu_cli.evaluation.samples import Samples
+from drelu_cli.evaluation.suite import run_attack
 from drelu_cli.runtime.streams import Stream
 
 _SAMPLES = 64

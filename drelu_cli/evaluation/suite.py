@@ -15,33 +15,12 @@ from drelu_cli.attacks.engines import Engine
 from drelu_cli.core.errors import BadValue
 from drelu_cli.core.records import Outcome, State, ThreatModel
 from drelu_cli.core.registry import Bound
+from drelu_cli.evaluation.beside import Work, beyond, companions_for
 from drelu_cli.evaluation.judge import predict, returned_inputs, verify
+from drelu_cli.evaluation.samples import Samples, attacked
 from drelu_cli.evaluation.threads import in_threads, threads_for
 from drelu_cli.runtime.modes import evaluation_mode
 from drelu_cli.runtime.precision import float32_arithmetic
-from drelu_cli.runtime.streams import Stream
-
-
-@dataclass(frozen=True)
-class Samples:
-    """The images an evaluation works on.
-
-    Attributes:
-        index: (N,) int64, index in the data set's test split.
-        x: (N, C, H, W) float in [0, 1].
-        y: (N,) int64 labels.
-    """
-
-    index: Tensor
-    x: Tensor
-    y: Tensor
-
-    def rows(self, selection: Tensor) -> Samples:
-        """Some of the samples, by mask or indices."""
-        return Samples(self.index[selection], self.x[selection], self.y[selection])
-
-    def __len__(self) -> int:
-        return len(self.y)
 
 
 @dataclass(frozen=True)
@@ -155,16 +134,13 @@ def _attack(
         return AttackResult(samples.x, nothing, nothing)
     if engine is not None:
         return engine.attack(model, samples.x, samples.y, bound, threat, seed)
-
-    def run(on: nn.Module, part: Samples) -> AttackResult:
-        stream = Stream(seed, part.index, (bound.name,))
-        result: AttackResult = bound(on, part.x, part.y, threat, stream)
-        return result
-
     parts = threads_for(model, samples.x, bound)
     if parts == 1:
-        return run(model, samples)
-    return in_threads(lambda on, rows: run(on, samples.rows(rows)), model, len(samples), parts)
+        return attacked(model, samples, bound, threat, seed)
+    work = Work(samples, bound, threat, seed)
+    beside = [beyond(one, work) for one in companions_for(bound, len(samples), parts)]
+    runs = [work.here, *beside] if beside else [work.here] * parts
+    return in_threads(runs, model, len(samples))
 
 
 def _outcomes(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextvars import copy_context
 
@@ -49,23 +49,23 @@ def threads_for(model: nn.Module, x: Tensor, bound: Bound) -> int:
     return allowed if layers_of(model, x) is not None else 1
 
 
-def in_threads(run: Part, model: nn.Module, count: int, parts: int) -> AttackResult:
-    """`run` on every part of `count` samples at the same time, put together in their order.
+def in_threads(runs: Sequence[Part], model: nn.Module, count: int) -> AttackResult:
+    """A run for each part of `count` samples, at the same time, put together in their order.
 
     The micro-batch is shared out, so that memory stays bounded by it. An error or an interrupt
     ends the other parts at their next step.
 
     Args:
-        run: a copy of the model, (n,) int64 rows -> their result.
+        runs: two or more threads' work: a copy of the model, (n,) int64 rows -> their result;
+            each of them keeps torch to one core.
         model: what `threads_for` has looked at.
         count: samples in all.
-        parts: threads, 2 or more; each of them keeps torch to one core.
     """
-    before, stop = torch.get_num_threads(), threading.Event()
+    before, stop, parts = torch.get_num_threads(), threading.Event(), len(runs)
     copies = [copy.deepcopy(model) for _ in range(parts)]
     rows = [torch.arange(part, count, parts) for part in range(parts)]
 
-    def work(own: nn.Module, part: Tensor) -> AttackResult:
+    def work(run: Part, own: nn.Module, part: Tensor) -> AttackResult:
         torch.set_num_threads(1)
         with stoppable(stop), micro_batch(max(micro_batch_size() // parts, 1)):
             return run(own, part)
@@ -73,8 +73,10 @@ def in_threads(run: Part, model: nn.Module, count: int, parts: int) -> AttackRes
     pool = ThreadPoolExecutor(parts, thread_name_prefix="attack")
     try:
         # A context of its own for each: limits that the caller set hold in the threads, too.
-        work_on = zip(copies, rows, strict=True)
-        futures = [pool.submit(copy_context().run, work, own, part) for own, part in work_on]
+        work_on = zip(runs, copies, rows, strict=True)
+        futures = [
+            pool.submit(copy_context().run, work, run, own, part) for run, own, part in work_on
+        ]
         ended = wait(futures, return_when=FIRST_EXCEPTION).done
         # The first to fail speaks: the others end because of it.
         found = [one.result() for one in (futures if len(ended) == parts else ended)]

@@ -72,6 +72,12 @@ def stoppable(event: threading.Event) -> Iterator[None]:
         _stop.reset(token)
 
 
+def stop_asked() -> bool:
+    """Whether the event of `stoppable` is set: the caller wants no result any more."""
+    event = _stop.get()
+    return event is not None and event.is_set()
+
+
 def micro_batch_size() -> int:
     """The number of samples a drive works on at a time."""
     return _size.get()
@@ -131,9 +137,8 @@ def drive(
         empty = start(queue)
         return {name: empty[name] for name in keep}
     run = _Run(queue, start, step, tuple(keep), micro_batch_size())
-    stop = _stop.get()
     while run.admit():
-        if stop is not None and stop.is_set():
+        if stop_asked():
             raise Stopped
         run.collect()
         if not run.compact():

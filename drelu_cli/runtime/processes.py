@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from drelu_cli.runtime.calling import import_path
 from drelu_cli.runtime.slots import Slot
@@ -43,7 +43,7 @@ def ended(process: subprocess.Popen[str]) -> int:
         return process.wait()
 
 
-def close_pipes(process: subprocess.Popen[str]) -> None:
+def close_pipes(process: subprocess.Popen[Any]) -> None:
     """Closes this end of the pipes of a process that has ended."""
     for pipe in (process.stdin, process.stdout):
         if pipe is not None:

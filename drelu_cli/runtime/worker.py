@@ -23,10 +23,10 @@ _LOOK_EVERY = 0.25  # seconds between two looks at the parent
 
 def main(arguments: list[str]) -> int:
     """Runs jobs until stdin ends."""
-    _follow(int(arguments[0]))
+    follow(int(arguments[0]))
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     jobs = os.fdopen(os.dup(0), encoding="utf-8")
-    _keep_away_from_jobs()
+    keep_pipes()
     lock = threading.Lock()
 
     def send(message: Mapping[str, Any]) -> None:
@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _keep_away_from_jobs() -> None:
+def keep_pipes() -> None:
     """What a job prints goes to stderr, and what it reads is empty."""
     os.dup2(2, 1)
     nothing = os.open(os.devnull, os.O_RDONLY)
@@ -57,7 +57,7 @@ def _written(out: TextIO, message: Mapping[str, Any]) -> None:
         os._exit(1)  # nobody listens any more
 
 
-def _follow(parent: int) -> None:
+def follow(parent: int) -> None:
     """Ends this process when the parent is gone, whatever it does at that moment."""
 
     def watch() -> None:

@@ -17,7 +17,8 @@ from drelu_cli.data.contract import Dataset, DataSplits
 from drelu_cli.data.facts import facts
 from drelu_cli.data.loading import sample_order
 from drelu_cli.evaluation.judge import accuracy
-from drelu_cli.evaluation.suite import Samples, run_attack
+from drelu_cli.evaluation.samples import Samples
+from drelu_cli.evaluation.suite import run_attack
 
 _SELECTION_STEPS = 10
 _SELECTION_SAMPLES = 1000

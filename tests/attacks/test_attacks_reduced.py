@@ -8,7 +8,8 @@ from drelu_cli.attacks.augment import bind_attack
 from drelu_cli.attacks.reduced import ReducedGradients
 from drelu_cli.core.errors import BadValue, DeviceError
 from drelu_cli.core.records import State, ThreatModel
-from drelu_cli.evaluation.suite import Samples, run_attack
+from drelu_cli.evaluation.samples import Samples
+from drelu_cli.evaluation.suite import run_attack
 from drelu_cli.runtime.precision import float32_arithmetic
 from drelu_cli.runtime.streams import Stream
 

@@ -9,7 +9,8 @@ from torch.nn import functional
 from drelu_cli.attacks import ATTACKS
 from drelu_cli.core.records import ThreatModel
 from drelu_cli.evaluation.averaging import Averaged
-from drelu_cli.evaluation.suite import Samples, run_attack
+from drelu_cli.evaluation.samples import Samples
+from drelu_cli.evaluation.suite import run_attack
 
 X = torch.rand(6, 1, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 

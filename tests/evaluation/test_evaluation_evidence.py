@@ -14,7 +14,7 @@ from drelu_cli.evaluation.evidence import EVIDENCE
 from drelu_cli.evaluation.evidence.contract import Case
 from drelu_cli.evaluation.evidence.order import DRAWS, RESCALED, TIED
 from drelu_cli.evaluation.evidence.radius import HALF, WHOLE
-from drelu_cli.evaluation.suite import Samples
+from drelu_cli.evaluation.samples import Samples
 
 THREAT = ThreatModel("linf", 0.1)
 N, CLASSES = 40, 4

@@ -9,7 +9,8 @@ from drelu_cli.core.errors import BadValue, DreluError, InternalError
 from drelu_cli.core.records import State, ThreatModel
 from drelu_cli.core.registry import Bound
 from drelu_cli.evaluation.judge import accuracy, distance, predict, returned_inputs, verify
-from drelu_cli.evaluation.suite import Samples, check_fits, run_attack
+from drelu_cli.evaluation.samples import Samples
+from drelu_cli.evaluation.suite import check_fits, run_attack
 from drelu_cli.runtime.streams import Stream
 
 

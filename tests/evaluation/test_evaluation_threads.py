@@ -12,7 +12,8 @@ from drelu_cli.attacks.augment import bind_attack
 from drelu_cli.attacks.contract import AttackResult, attack
 from drelu_cli.core.records import ThreatModel
 from drelu_cli.evaluation import suite
-from drelu_cli.evaluation.suite import Samples, run_attack
+from drelu_cli.evaluation.samples import Samples
+from drelu_cli.evaluation.suite import run_attack
 from drelu_cli.evaluation.threads import in_threads, threads_for
 from drelu_cli.runtime.driver import Stopped, drive, micro_batch_size, stoppable
 
@@ -100,7 +101,7 @@ def test_each_part_has_one_core_and_its_share_of_the_micro_batch(two_cores):
         seen.append((torch.get_num_threads(), micro_batch_size(), rows.tolist()))
         return AttackResult(rows[:, None].double(), rows, rows + 1)
 
-    found = in_threads(run, model, 5, 2)
+    found = in_threads([run, run], model, 5)
     assert len({id(one) for one in (*models, model)}) == 3, "each thread has a copy of its own"
     assert found.forwards.tolist() == [0, 1, 2, 3, 4]
     assert found.backwards.tolist() == [1, 2, 3, 4, 5]
@@ -127,7 +128,7 @@ def test_an_error_in_one_part_ends_the_others_at_their_next_step(two_cores):
         return drive({"x": rows}, start, step, keep=("x",))
 
     with pytest.raises(ValueError, match="broken"):
-        in_threads(run, net(), 4, 2)  # comes back although the first part never ends by itself
+        in_threads([run, run], net(), 4)  # comes back although the first part never ends by itself
     assert torch.get_num_threads() == 2
 
 

@@ -14,7 +14,8 @@ from drelu_cli.certify import METHOD, VERSION
 from drelu_cli.certify.decision import certified
 from drelu_cli.core.errors import ModelError
 from drelu_cli.core.records import State, ThreatModel
-from drelu_cli.evaluation.suite import Samples, run_attack
+from drelu_cli.evaluation.samples import Samples
+from drelu_cli.evaluation.suite import run_attack
 from drelu_cli.store.connect import open_store
 from drelu_cli.workflows import proving, sweep
 from drelu_cli.workflows.attack import attack

@@ -12,7 +12,8 @@ from drelu_cli.attacks.geometry import random_in_ball, random_on_sphere
 from drelu_cli.core.records import Evidence, State, ThreatModel
 from drelu_cli.evaluation.averaging import Averaged
 from drelu_cli.evaluation.evidence.contract import Case, check
-from drelu_cli.evaluation.suite import Samples, run_attack
+from drelu_cli.evaluation.samples import Samples
+from drelu_cli.evaluation.suite import run_attack
 from drelu_cli.runtime.streams import Stream
 
 _SAMPLES = 16

@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol, TypeVar, cast
 from torch import nn
 
 from drelu_cli.core.records import Evidence, Norm, Outcome, State, ThreatModel
-from drelu_cli.evaluation.suite import Samples
+from drelu_cli.evaluation.samples import Samples
 
 CE_ATTACKS = ("fgsm", "pgd", "apgd_ce")
 DLR_ATTACKS = ("apgd_dlr", "apgd_t")

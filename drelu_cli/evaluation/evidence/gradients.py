@@ -20,7 +20,8 @@ from drelu_cli.evaluation.evidence.contract import (
     Case,
     check,
 )
-from drelu_cli.evaluation.suite import Samples, run_attack
+from drelu_cli.evaluation.samples import Samples
+from drelu_cli.evaluation.suite import run_attack
 from drelu_cli.runtime.streams import Stream
 
 # Share of samples from which a flag is raised; docs/benchmarks/court.md has what honest and

@@ -1,0 +1,83 @@
+"""A part of an attack's samples in another process: what threads cannot do for long searches.
+
+Square's steps are some forty short tensor operations. Two threads of one process take turns in
+them and need longer than one; two processes need half the time. An attack that makes a few long
+steps is over before a process has started, so it stays with threads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from drelu_cli.attacks.contract import AttackResult
+from drelu_cli.attacks.costs import allotted
+from drelu_cli.core.records import ThreatModel
+from drelu_cli.core.registry import Bound
+from drelu_cli.evaluation.samples import Samples, attacked
+from drelu_cli.evaluation.threads import Part
+from drelu_cli.runtime.companion import Companion, CompanionLost, companions, company
+from drelu_cli.runtime.driver import micro_batch, micro_batch_size
+
+# Passes allotted to all samples: what takes longer than a process takes to start (2 s) on the
+# smallest nets. Measured: Square on a dense net makes 70,000 queries a second.
+_LONG = 200_000
+_CLASSES = 10  # allotted passes are for an order of magnitude
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is to be done with the samples.
+
+    Attributes:
+        samples: all of them.
+        bound: the attack.
+        threat: ball.
+        seed: the attack's.
+    """
+
+    samples: Samples
+    bound: Bound
+    threat: ThreatModel
+    seed: int
+
+    def here(self, model: nn.Module, rows: Tensor) -> AttackResult:
+        """The attack on some of the samples, (n,) int64, in this process."""
+        return attacked(model, self.samples.rows(rows), self.bound, self.threat, self.seed)
+
+
+def companions_for(bound: Bound, count: int, parts: int) -> list[Companion]:
+    """The processes that take a part each, one fewer than `parts`; none where threads do it.
+
+    Args:
+        bound: the attack.
+        count: samples.
+        parts: in how many the samples may be attacked at once.
+    """
+    if allotted(bound, _CLASSES) * count >= _LONG:
+        return companions(parts - 1)
+    there = [one for one in company() if one.ready]
+    return there[: parts - 1] if len(there) >= parts - 1 else []
+
+
+def beyond(companion: Companion, work: Work) -> Part:
+    """`work.here`, over there; here after all where that process is lost or cannot be told."""
+
+    def run(model: nn.Module, rows: Tensor) -> AttackResult:
+        part = Work(work.samples.rows(rows), work.bound, work.threat, work.seed)
+        try:
+            found: AttackResult = companion.call(answered, model, part, micro_batch_size())
+        except CompanionLost:
+            return work.here(model, rows)
+        return found
+
+    return run
+
+
+def answered(model: nn.Module, work: Work, size: int) -> AttackResult:
+    """What a companion does: the attack on all samples of `work`, `size` at a time."""
+    torch.set_num_threads(1)
+    with micro_batch(size):
+        return work.here(model, torch.arange(len(work.samples)))
