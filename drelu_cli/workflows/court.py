@@ -33,7 +33,7 @@ _PREFLIGHT_SAMPLES = 16
 # depend on it. The first slice of an attack shows its speed; the next ones take some
 # SLICE_SECONDS, since the end of every slice runs on a micro-batch that empties.
 SLICE = 256
-SLICE_SECONDS = 20.0
+SLICE_SECONDS = 40.0
 
 
 def make_engine(name: str) -> Engine | None:
