@@ -46,10 +46,10 @@ def page(
         f"{outcomes} evaluations (PGD with 5 and 20 steps, 200 images). Undisturbed it takes "
         f"{alone.seconds:.0f} s. At a random moment one of its processes, drawn among the driver "
         "and the workers that live, gets SIGKILL; where that was the driver, the same command is "
-        f"given again. The moment: after 1 to {MOST_BEGUN} more epochs or attacks were begun, and up to "
-        f"{PART_SECONDS} s; or, {AT_ONCE:.0%} of the times, up to {AT_ONCE_SECONDS:g} s after the "
-        "last kill. A sweep ends before all kills have landed, so new ones follow, in stores of "
-        "their own.",
+        f"given again. The moment: after 1 to {MOST_BEGUN} more epochs or attacks were begun, and "
+        f"up to {PART_SECONDS} s; or, {AT_ONCE:.0%} of the times, up to {AT_ONCE_SECONDS:g} s "
+        "after the last kill. A sweep ends before all kills have landed, so new ones follow, in "
+        "stores of their own.",
         "",
         f"| {' | '.join(HEAD)} |",
         f"| ---: {'| ---: ' * (len(HEAD) - 2)}| --- |",
