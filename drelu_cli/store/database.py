@@ -112,7 +112,8 @@ class Database:
         could find that another process has written in between, and would have to fail. Inside
         another transaction the block becomes a part of that one.
         """
-        if self.connection.in_transaction:
+        within = self.connection.in_transaction
+        if within:
             yield
             return
         with faults_named(self.file):
