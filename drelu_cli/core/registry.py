@@ -208,7 +208,8 @@ def _attribute(path: str, kind: str, *, plugin: str = "") -> Callable[..., Any]:
     return found  # type: ignore[no-any-return]
 
 
-def _options_of(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+@cache
+def _options_of(target: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
     signature = inspect.signature(target, eval_str=True)
     return {
         name: parameter

@@ -62,29 +62,29 @@ def absorb(
     Raises:
         StoreError: one of the two is damaged, full or locked.
     """
-    known = {record.key: record for record in target.models()}
-    models = evaluations = samples = unfinished = 0
-    for record in _chosen(source, keys):
+    records = source.models(keys=keys)
+    known = {one.key: one for one in target.models(keys=[record.key for record in records])}
+    models = evaluations = samples = 0
+    for record in records:
         other = known.get(record.key)
         differs = other is not None and other.weights_digest != record.weights_digest
         if differs and record.key not in trained:
             continue
         _take_files(source.model_dir(record.key), target.model_dir(record.key), finished=True)
-        target.add_model(record)
         models += other is None
-        _take_order(target, source, record.dataset_digest)
-        if results:
-            counts = [_take_outcomes(target, source, one) for one in _evaluations(source, record)]
-            evaluations += sum(count > 0 for count in counts)
-            samples += sum(counts)
-            _take_court(target, source, record)
-    for folder in _resumable(source, keys):
-        unfinished += folder.name not in known and _take_resumable(folder, target)
-    return Absorbed(models, evaluations, samples, unfinished)
-
-
-def _chosen(source: Store, keys: Collection[str] | None) -> list[ModelRecord]:
-    return [record for record in source.models() if keys is None or record.key in keys]
+        with target.together():
+            target.add_model(record)
+            _take_order(target, source, record.dataset_digest)
+            if results:
+                found = _evaluations(source, record)
+                counts = [_take_outcomes(target, source, one) for one in found]
+                evaluations += sum(count > 0 for count in counts)
+                samples += sum(counts)
+                _take_court(target, source, record)
+    folders = _resumable(source, keys)
+    there = {one.key for one in target.models(keys=[folder.name for folder in folders])}
+    taken = [folder.name not in there and _take_resumable(folder, target) for folder in folders]
+    return Absorbed(models, evaluations, samples, sum(taken))
 
 
 def _evaluations(source: Store, record: ModelRecord) -> Iterator[StoredEvaluation]:
@@ -143,14 +143,11 @@ def _take_court(target: Store, source: Store, record: ModelRecord) -> None:
 
 def _resumable(source: Store, keys: Collection[str] | None) -> list[Path]:
     """Folders of trainings that were interrupted and can be resumed."""
-    finished = {record.key for record in source.models()}
-    return [
-        folder
-        for folder in sorted((source.root / "models").iterdir())
-        if folder.name not in finished
-        and (folder / RESUME_FILE).is_file()
-        and (keys is None or folder.name in keys)
-    ]
+    root = source.root / "models"
+    folders = sorted(root.iterdir() if keys is None else (root / key for key in keys))
+    found = [folder for folder in folders if (folder / RESUME_FILE).is_file()]
+    finished = {record.key for record in source.models(keys=[folder.name for folder in found])}
+    return [folder for folder in found if folder.name not in finished]
 
 
 def _take_resumable(folder: Path, target: Store) -> bool:
@@ -210,13 +207,26 @@ def _copy_folder(files: list[Path], place: Path) -> None:
 def _copy(file: Path, folder: Path) -> None:
     """Copies one file with its time of change; what is the same already is left alone."""
     place = folder / file.name
-    if place.is_file() and filecmp.cmp(file, place, shallow=False):
+    if place.is_file() and (place.samefile(file) or filecmp.cmp(file, place, shallow=False)):
         return
     temporary = folder / f".{file.name}.{os.getpid()}.tmp"
+    temporary.unlink(missing_ok=True)
     try:
-        shutil.copy2(file, temporary)
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
+        _duplicate(file, temporary)
         temporary.replace(place)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _duplicate(file: Path, copy: Path) -> None:
+    """A link where the file system allows it, else a copy.
+
+    Stores write files by rename and never into them, so two of them can share one; its writer has
+    flushed it to the disk.
+    """
+    try:
+        copy.hardlink_to(file)
+    except OSError:
+        shutil.copy2(file, copy)
+        with copy.open("rb") as written:
+            os.fsync(written.fileno())

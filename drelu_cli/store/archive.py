@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -52,6 +53,19 @@ class Store:
         """Closes the connection; closing twice is fine."""
         self._database.connection.close()
 
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """All writes of the block or none of them, and one wait for the disk."""
+        with self._database.transaction():
+            yield
+
+    def hurry(self) -> None:
+        """From here on writes do not wait for the disk: a power cut may damage the file.
+
+        For a copy that can be made again, and for a store that is to be removed.
+        """
+        self._database.execute("PRAGMA synchronous = OFF")
+
     # Models
 
     def model_dir(self, key: str) -> Path:
@@ -87,8 +101,14 @@ class Store:
         placement: str | None = None,
         scheme: str | None = None,
         seed: int | None = None,
+        keys: Collection[str] | None = None,
+        parent: str | None = None,
     ) -> list[ModelRecord]:
-        """The registered models that fit every value given, in order of registration."""
+        """The registered models that fit every value given, in order of registration.
+
+        `keys` are those of the models asked for; `parent` is the key of the training that they
+        were kept along.
+        """
         return registry.models(
             self._database,
             {
@@ -100,6 +120,8 @@ class Store:
                 "scheme": scheme,
                 "seed": seed,
             },
+            keys=keys,
+            parent=parent,
         )
 
     def find_model(self, reference: str) -> ModelRecord:

@@ -109,8 +109,13 @@ class Database:
         """Everything in the block or nothing of it.
 
         The write lock is taken at the start: a transaction that reads first and writes later
-        could find that another process has written in between, and would have to fail.
+        could find that another process has written in between, and would have to fail. Inside
+        another transaction the block becomes a part of that one.
         """
+        within = self.connection.in_transaction
+        if within:
+            yield
+            return
         with faults_named(self.file):
             self.connection.execute("BEGIN IMMEDIATE")
             try:

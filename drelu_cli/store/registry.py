@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -77,13 +77,32 @@ def model_by_key(database: Database, key: str) -> ModelRecord:
     return _record(row)
 
 
-def models(database: Database, filters: Mapping[str, Any]) -> list[ModelRecord]:
-    """The models whose columns have the values in `filters`, in order of registration."""
-    wanted = {name: value for name, value in filters.items() if value is not None}
-    conditions = " AND ".join(f'"{name}" = ?' for name in wanted)
-    where = f"WHERE {conditions} " if wanted else ""
-    rows = database.rows(f"SELECT * FROM model {where}ORDER BY id", *wanted.values())
-    return [_record(row) for row in rows]
+def models(
+    database: Database,
+    filters: Mapping[str, Any],
+    *,
+    keys: Collection[str] | None = None,
+    parent: str | None = None,
+) -> list[ModelRecord]:
+    """The models whose columns have the values in `filters`, in order of registration.
+
+    Args:
+        database: of the store.
+        filters: by column; None fits all.
+        keys: only of these.
+        parent: only what was kept along the training with this key.
+    """
+    wanted: dict[str, Any] = {f'"{k}" = ?': v for k, v in filters.items() if v is not None}
+    if parent is not None:  # reading every summary to ask it takes long in a large store
+        wanted["instr(summary, ?) > 0"] = as_json({"parent": parent})[1:-1]
+    values = [*wanted.values(), *(keys or ())]
+    conditions = [*wanted]
+    if keys is not None:
+        conditions.append(f"key IN ({', '.join('?' * len(keys))})")
+    where = f"WHERE {' AND '.join(conditions)} " if conditions else ""
+    rows = database.rows(f"SELECT * FROM model {where}ORDER BY id", *values)
+    found = [_record(row) for row in rows]
+    return [one for one in found if parent is None or one.summary.get("parent") == parent]
 
 
 def relabel(database: Database, key: str, label: str) -> ModelRecord:

@@ -110,8 +110,7 @@ def checkpoint_key(parent: str, kind: str, number: int) -> str:
 
 def checkpoints_of(store: Store, key: str) -> list[ModelRecord]:
     """The checkpoints of the training `key`: epochs in order, then minima in order of hops."""
-    found = [record for record in store.models() if record.summary.get("parent") == key]
-    return sorted(found, key=_place)
+    return sorted(store.models(parent=key), key=_place)
 
 
 def kept_along(store: Store, recipe: Recipe, key: str) -> list[ModelRecord]:

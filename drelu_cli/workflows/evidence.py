@@ -150,22 +150,28 @@ def twin_in(store: Store, record: ModelRecord) -> ModelRecord | None:
     """The twin of a model that `store` has; see `twin_of`."""
     if record.source != "trained" or record.activation == "relu":
         return None
-    twins = [
+    # A grid has many twins with other seeds: they are read only where its own is missing.
+    return _first_twin(store, record, seed=record.seed) or _first_twin(store, record, seed=None)
+
+
+def _first_twin(store: Store, record: ModelRecord, *, seed: int | None) -> ModelRecord | None:
+    found = store.models(
+        dataset=record.dataset,
+        architecture=record.architecture,
+        activation="relu",
+        placement=record.placement,
+        scheme=record.scheme,
+        seed=seed,
+    )
+    twins = (
         one
-        for one in store.models(
-            dataset=record.dataset,
-            architecture=record.architecture,
-            activation="relu",
-            placement=record.placement,
-            scheme=record.scheme,
-        )
+        for one in found
         if one.dataset_digest == record.dataset_digest
         and one.source == "trained"
         and not one.is_checkpoint
         and _normalizes(one) == _normalizes(record)
-    ]
-    same_seed = [one for one in twins if one.seed == record.seed]
-    return next(iter([*same_seed, *twins]), None)
+    )
+    return next(twins, None)
 
 
 def _normalizes(record: ModelRecord) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from drelu_cli.core.recipe import Recipe
 from drelu_cli.core.records import ModelRecord
@@ -74,11 +75,35 @@ def plan(
     One job per training and way of attacking it: a grid over `attack.eps` trains once.
     """
     found = [member for member, _ in members(read_source(name), preset=preset, options=options)]
+    common = _Common()
     if not (context.store / FILE_NAME).is_file():  # a plan makes no store
-        return _unique(_job(member, {}, data, None) for member in found)
+        return _unique(_job(member, {}, data, None, common) for member in found)
     with open_store(context.store, create=False) as store:
         trained = {record.key: record for record in store.models()}
-        return _unique(_job(member, trained, data, store) for member in found)
+        return _unique(_job(member, trained, data, store, common) for member in found)
+
+
+class _Common:
+    """What the jobs of a plan have in common is held once: there may be ten thousand of them."""
+
+    def __init__(self) -> None:
+        self._sections: dict[str, Any] = {}
+        self._tasks: dict[tuple[str, Wanted], tuple[Task, ...]] = {}
+
+    def recipe(self, recipe: Recipe) -> Recipe:
+        """The same recipe with the sections of others where they are the same."""
+        sections = {
+            field: self._sections.setdefault(f"{field} {section!r}", section)
+            for field, section in recipe
+        }
+        return recipe.model_copy(update=sections)
+
+    def tasks(self, dataset: str, wanted: Wanted) -> tuple[Task, ...]:
+        """The attacks on a data set's models, one by one."""
+        found = self._tasks.get((dataset, wanted))
+        if found is None:
+            found = self._tasks[dataset, wanted] = tuple(tasks_for(dataset, wanted))
+        return found
 
 
 def _unique(jobs: Iterable[Job]) -> list[Job]:
@@ -89,14 +114,18 @@ def _unique(jobs: Iterable[Job]) -> list[Job]:
 
 
 def _job(
-    member: Recipe, trained: dict[str, ModelRecord], data: DataCache, store: Store | None
+    member: Recipe,
+    trained: dict[str, ModelRecord],
+    data: DataCache,
+    store: Store | None,
+    common: _Common,
 ) -> Job:
     wanted_recipe = effective(member)
     splits = data.get(wanted_recipe.data.name, wanted_recipe.data.path)
     wanted_recipe = fitted_to(wanted_recipe, splits, data.folder)
     key = wanted_recipe.key(splits.digest)
     wanted = wanted_of(member)
-    tasks = tuple(tasks_for(wanted_recipe.data.name, wanted))
+    tasks = common.tasks(wanted_recipe.data.name, wanted)
     record = trained.get(key)
     samples = min(wanted.samples, len(splits.test.labels))
     found, missing, moments = False, tasks, _moments(wanted_recipe)
@@ -111,10 +140,10 @@ def _job(
                 task for one in along for task in _missing(store, one, tasks, wanted, samples)
             )
     name, label = name_of(wanted_recipe), label_of(wanted_recipe)
+    recipe, filled_in = common.recipe(member), common.recipe(wanted_recipe)
     return Job(
-        member, key, name, label, wanted, tasks, found, missing, wanted_recipe, moments,
-        missing_along,
-    )  # fmt: skip
+        recipe, key, name, label, wanted, tasks, found, missing, filled_in, moments, missing_along
+    )
 
 
 def _moments(recipe: Recipe) -> int:

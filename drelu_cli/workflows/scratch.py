@@ -102,8 +102,11 @@ def seed(store: Store, key: str, keys: Collection[str], *, twins: Collection[str
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / FILE_NAME, _empty_store())
     with open_store(folder) as scratch:
+        scratch.hurry()
         absorb(scratch, store, keys)
         absorb(scratch, store, twins, results=False)
+    with (folder / FILE_NAME).open("rb") as written:  # once, for all of it
+        os.fsync(written.fileno())
     return folder
 
 
@@ -131,6 +134,7 @@ def gather(store: Store, folder: Path, *, trained: bool = False) -> Absorbed:
         with open_store(folder, create=False) as scratch:
             keys = [record.key for record in scratch.models()] if trained else []
             found = absorb(store, scratch, trained=keys)
+            scratch.hurry()  # it is removed now
     _remove(folder)
     return found
 

@@ -139,7 +139,7 @@ def finished(store: Store, key: str, label: str | None) -> ModelRecord | None:
     None where its file is missing, unreadable, or of other weights than the registry's (a forced
     training was killed before its last step): then it is trained, or resumed, again.
     """
-    known = next((model for model in store.models() if model.key == key), None)
+    known = next(iter(store.models(keys=[key])), None)
     file = store.model_dir(key) / WEIGHTS
     if known is None or not file.exists() or not _is_intact(file, known):
         return None

@@ -172,10 +172,46 @@ def test_a_full_disk_registers_nothing_and_leaves_no_half_folder(target, source,
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(module.shutil, "copy2", full)
+    monkeypatch.setattr(module, "_duplicate", full)
     with pytest.raises(StoreError, match="No space left"):
         absorb(target, source)
     assert target.models() == []
     assert names(target.root / "models") == []
     monkeypatch.undo()
     assert absorb(target, source).models == 1
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_file_is_shared_or_copied_and_a_later_one_is_the_writer_s_own(
+    target, source, monkeypatch, links
+):
+    def no_links(*_):
+        raise OSError(1, "Operation not permitted")
+
+    if not links:
+        monkeypatch.setattr(Path, "hardlink_to", no_links)
+    filled(source)
+    here, there = (store.model_dir(model().key) / "weights" for store in (source, target))
+    os.utime(here, (1000, 1000))
+    absorb(target, source)
+    assert here.samefile(there) == links
+    assert there.stat().st_mtime == 1000
+    later = here.with_name(".weights.tmp")
+    later.write_text("later")
+    later.replace(here)
+    assert there.read_text() == "weights"
+
+
+def test_of_a_model_all_rows_come_or_none(target, source, monkeypatch):
+    filled(source)
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Store, "add_finding", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        absorb(target, source)
+    assert target.models() == []
+    assert target.evaluations() == []
+    monkeypatch.undo()
+    assert absorb(target, source) == Absorbed(models=1, evaluations=1, samples=5)

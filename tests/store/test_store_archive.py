@@ -64,6 +64,32 @@ def test_models_come_in_order_and_by_what_they_are(store: Store) -> None:
     assert store.models(seed=7) == []
 
 
+def test_models_by_key_and_by_the_training_they_were_kept_along(store: Store) -> None:
+    parent = store.add_model(model())
+    child = store.add_model(
+        dataclasses.replace(model("child"), summary={"parent": parent.key, "epoch": 5})
+    )
+    store.add_model(
+        dataclasses.replace(model("other"), summary={"text": f'"parent":"{parent.key}"'})
+    )
+    assert store.models(keys=[child.key, "unknown"]) == [child]
+    assert store.models(keys=[]) == []
+    assert store.models(parent=parent.key) == [child]
+    assert store.models(parent=child.key) == []
+    assert store.models(parent=parent.key, keys=[parent.key]) == []
+
+
+def test_writes_that_belong_together_are_kept_or_undone_together(store: Store) -> None:
+    with store.together():
+        store.add_model(model())
+        store.add_finding(model().key, "code", "detail")
+    with pytest.raises(KeyError), store.together():
+        store.add_model(model("other"))
+        raise KeyError
+    assert [one.key for one in store.models()] == [model().key]
+    assert len(store.findings(model().key)) == 1
+
+
 def test_relabel(store: Store) -> None:
     record = store.add_model(model())
     assert store.relabel(record.key, "AT") == dataclasses.replace(record, label="AT")
