@@ -26,7 +26,7 @@ TITLE = "# What the runners of a sweep cost\n"
 LOCAL_JOBS, RAY_JOBS, ROUNDS = 500, 100, 5
 QUEUED, IDLE_SECONDS = 10_000, 30.0
 SEEDS = 20
-TRAININGS, EPOCHS = 8, 20
+TRAININGS, EPOCHS = 8, 10
 GRID_TRAININGS, GRID_EVALUATIONS, IMAGES = 900, 5000, 10_000
 
 
@@ -134,19 +134,27 @@ PARTS: dict[str, Callable[[argparse.Namespace], str]] = {
 }
 
 
+def begin_page(note: str) -> None:
+    """Writes the head of the page; its sections stay."""
+    old = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
+    sections = old[old.index("<!--") :] if "<!--" in old else ""
+    head = f"{TITLE}\n`python benchmarks/runners.py --write`. {note}".rstrip()
+    PAGE.write_text(f"{head}\n\n{sections}", encoding="utf-8")
+
+
 def main() -> None:
     """Measures and prints, or with `--write` writes the parts into the page."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--data-dir", type=Path, default=Path.home() / ".cache" / "drelu" / "data")
     parser.add_argument("--parts", default=",".join(PARTS))
+    parser.add_argument("--note", default="", help="what else the machine did, for the page")
     told = parser.parse_args()
     for name in told.parts.split(","):
         text = PARTS[name](told)
         print(text)
         if told.write:
-            if not PAGE.exists():
-                PAGE.write_text(f"{TITLE}\n`python benchmarks/runners.py --write`.\n")
+            begin_page(told.note)
             write_section(name, text, PAGE)
 
 

@@ -20,7 +20,7 @@ from drelu_cli.workflows.train import train
 # Cheap ones of each kind: what they store does not depend on how long they search.
 ATTACKS = ("fgsm", "pgd:steps=5", "pgd:steps=10", "apgd_ce:steps=5", "square:queries=20")
 OPTIONS = [
-    ("data", "mnist"),
+    ("data.name", "mnist"),
     ("model", "dense"),
     ("model.width", 64),
     ("model.extra", 32),
@@ -63,7 +63,9 @@ def growth(data_dir: Path, images: int) -> Growth:
         training = attacked[0] - before - weights
         for name in ATTACKS:
             wanted = Wanted(None, (name,), "linf", None, samples=images, remedy=False)
-            attack(wanted=wanted, context=context)
+            entry = attack(wanted=wanted, context=context).entries[0]
+            if entry["samples"] != images:
+                raise SystemExit(f"{name} ran on {entry['samples']} images")
             attacked.append(size(context.store))
         # The first evaluation also stores which images, and what the net says of them as they are.
         each = [after - before for before, after in pairwise(attacked)]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import json
+import subprocess
+import sys
 from collections import deque
 from functools import partial
 from pathlib import Path
@@ -283,3 +285,23 @@ def test_a_full_disk_does_not_stop_the_sweep_for_its_status(tmp_path, monkeypatc
 
     monkeypatch.setattr("drelu_cli.workflows.board.write_atomically", full)
     Board("smoke", Context(tmp_path), 1).begin(TRAINING, {"a": "a"})
+
+
+def test_the_status_needs_no_torch():
+    code = "import sys, drelu_cli.workflows.board; print({'torch', 'pandas'} & set(sys.modules))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "set()"
+
+
+# The plan
+
+
+def test_jobs_of_a_plan_share_what_they_have_in_common(tmp_path):
+    (tmp_path / "grid.toml").write_text(f'{GRID}"train.seed" = [0, 1]\n')
+    context = Context(tmp_path / "runs", device="cpu")
+    name = str(tmp_path / "grid.toml")
+    one, other = plan(name, preset="fast", options=(), data=DataCache(context), context=context)
+    assert one.tasks is other.tasks
+    assert one.effective.data is other.effective.data
+    assert [job.effective.train.seed for job in (one, other)] == [0, 1]
+    assert one.key != other.key
