@@ -95,9 +95,13 @@ def with_field(mapping: Mapping[str, Any], field: str, value: Any) -> dict[str, 
     """`mapping` with one dotted field set; `phase.1.epochs` counts phases from 0.
 
     Raises:
-        RecipeError: a phase that does not exist.
+        RecipeError: a phase that does not exist, or one value for a whole section.
     """
     first, _, rest = field.partition(".")
+    if field in SECTIONS and field not in PARTS and not isinstance(value, Mapping):
+        raise RecipeError(
+            f"{field}: expected a table, got {value!r}", hint=f"its fields are set as {field}.FIELD"
+        )
     if first != "phase" or not rest:
         return merged(mapping, nested(field, value))
     number, _, inner = rest.partition(".")

@@ -137,3 +137,12 @@ def test_the_grid_is_a_cartesian_product_and_tables_name_their_own_fields():
 def test_an_axis_is_a_list_with_values(axis):
     with pytest.raises(RecipeError, match="train.seed"):
         list(expanded({}, {"train.seed": axis}))
+
+
+@pytest.mark.parametrize("section", ["data", "train", "attack", "penalty"])
+def test_one_value_for_a_whole_section_is_refused_before_another_option_replaces_it(section):
+    with pytest.raises(RecipeError, match=f"{section}: expected a table, got 'mnist'") as caught:
+        with_field({}, section, "mnist")
+    assert f"{section}.FIELD" in caught.value.hint
+    assert with_field({}, "activation", "relu")["activation"] == {"name": "relu"}
+    assert with_field({}, "data", {"name": "mnist"})["data"] == {"name": "mnist"}
