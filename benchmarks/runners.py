@@ -150,6 +150,9 @@ def main() -> None:
     parser.add_argument("--parts", default=",".join(PARTS))
     parser.add_argument("--note", default="", help="what else the machine did, for the page")
     told = parser.parse_args()
+    unknown = [one for one in told.parts.split(",") if one not in PARTS]
+    if unknown:
+        parser.error(f"--parts: unknown {', '.join(unknown)}; known: {', '.join(PARTS)}")
     for name in told.parts.split(","):
         text = PARTS[name](told)
         print(text)

@@ -29,7 +29,9 @@ from speed_rows import ROWS, Row
 from speed_scaling import EXTRAS
 
 import drelu_cli
+from drelu_cli.core.errors import DreluError
 from drelu_cli.core.records import ThreatModel
+from drelu_cli.runtime.devices import pick_device
 
 
 def code_digest() -> str:
@@ -145,8 +147,25 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md")
     parser.add_argument("--page", type=Path, default=PAGE)
     given = parser.parse_args()
+    check(parser, given)
     torch.set_num_threads(given.threads)
     run(given)
+
+
+def check(parser: argparse.ArgumentParser, given: argparse.Namespace) -> None:
+    """Ends with the words that are known where a row, a net or the device is not."""
+    groups = list(dict.fromkeys([*(row.group for row in ROWS), *EXTRAS]))
+    for option, values, names in (
+        ("--rows", given.rows, groups),
+        ("--nets", given.nets, list(NETS)),
+    ):
+        unknown = [one for one in (values or "").split(",") if one and one not in names]
+        if unknown:
+            parser.error(f"{option}: unknown {', '.join(unknown)}; known: {', '.join(names)}")
+    try:
+        pick_device(given.device)
+    except DreluError as problem:
+        parser.error(f"{problem.message}; {problem.hint}")
 
 
 if __name__ == "__main__":

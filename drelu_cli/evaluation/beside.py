@@ -1,8 +1,8 @@
 """A part of an attack's samples in another process: what threads cannot do for long searches.
 
-Square's steps are some forty short tensor operations. Two threads of one process take turns in
-them and need longer than one; two processes need half the time. An attack that makes a few long
-steps is over before a process has started, so it stays with threads.
+A step of Square is many short tensor operations. Two threads of one process take turns in them;
+two processes do not (both measured: benchmarks/floors.py). An attack of a few long steps is over
+before a process has started, so it stays with threads.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from drelu_cli.evaluation.threads import Part
 from drelu_cli.runtime.companion import Companion, CompanionLost, companions, company
 from drelu_cli.runtime.driver import micro_batch, micro_batch_size
 
-# Passes allotted to all samples: what takes longer than a process takes to start (2 s) on the
-# smallest nets. Measured: Square on a dense net makes 70,000 queries a second.
+# Passes allotted to all samples. On the smallest nets that is some seconds of Square
+# (benchmarks/floors.py); a process takes about two to start.
 _LONG = 200_000
 _CLASSES = 10  # allotted passes are for an order of magnitude
 

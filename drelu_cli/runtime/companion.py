@@ -13,15 +13,14 @@ import contextlib
 import os
 import pickle
 import queue
-import subprocess
 import sys
 import threading
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
-from drelu_cli.runtime import processes
-from drelu_cli.runtime.calling import import_path
 from drelu_cli.runtime.driver import Stopped, stop_asked
+from drelu_cli.runtime.processes import close_pipes, spawned
+from drelu_cli.runtime.slots import ONE_THREAD
 from drelu_cli.runtime.worker import follow, keep_pipes
 
 _LOOK_EVERY = 0.1  # seconds between two looks whether the caller still wants the result
@@ -37,14 +36,7 @@ class Companion:
     def __init__(self) -> None:
         self._answers: queue.Queue[tuple[bool, Any] | None] = queue.Queue()
         self._up = threading.Event()
-        one = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "drelu_cli.runtime.companion", str(os.getpid())],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(import_path()), **one},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C is for the caller, which then ends this process
-        )
+        self._process = spawned("drelu_cli.runtime.companion", ONE_THREAD)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -96,7 +88,7 @@ class Companion:
         self._process.kill()
         self._process.wait()
         self._reader.join()
-        processes.close_pipes(self._process)
+        close_pipes(self._process)
 
     def _read(self) -> None:
         """Takes answers from the pipe until it ends; the first one says that it is up."""

@@ -12,6 +12,7 @@ from typing import Literal
 from drelu_cli.core.errors import BadValue
 
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+ONE_THREAD = dict.fromkeys(_THREADS, "1")
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 

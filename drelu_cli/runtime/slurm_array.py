@@ -24,6 +24,7 @@ from drelu_cli.core.errors import BadValue, MissingExtra
 from drelu_cli.runtime.attempts import CANCELLED, TRIES, Attempt
 from drelu_cli.runtime.calling import import_path
 from drelu_cli.runtime.executor import Job, OnEvent, Result, silent
+from drelu_cli.runtime.processes import interruptible
 from drelu_cli.runtime.slurm_options import SlurmOptions
 from drelu_cli.runtime.slurm_task import TaskOrder, task
 
@@ -174,7 +175,8 @@ class SlurmArrays:
         if not attempts:
             return
         new = []
-        with self._queue.batch():
+        # What submitit runs here is cancelled by SIGINT.
+        with interruptible(), self._queue.batch():
             for attempt in attempts:
                 attempt.begin()
                 self._number += 1

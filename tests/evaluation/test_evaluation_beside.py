@@ -2,10 +2,10 @@
 
 import os
 import signal
-from dataclasses import replace
 
 import pytest
 import torch
+from small_attacks import net, same, samples
 from torch import nn
 
 from drelu_cli.attacks import ATTACKS
@@ -13,7 +13,6 @@ from drelu_cli.attacks.augment import bind_attack
 from drelu_cli.core.records import ThreatModel
 from drelu_cli.evaluation import beside, suite
 from drelu_cli.evaluation.beside import companions_for
-from drelu_cli.evaluation.samples import Samples
 from drelu_cli.evaluation.suite import run_attack
 from drelu_cli.runtime.companion import company, dismiss
 
@@ -29,37 +28,15 @@ def two_cores():
     dismiss()
 
 
-def net():
-    generator = torch.Generator().manual_seed(0)
-    model = nn.Sequential(nn.Flatten(), nn.Linear(16, 24), nn.Hardtanh(), nn.Linear(24, 5)).double()
-    for parameter in model.parameters():
-        parameter.data = torch.randn(parameter.shape, generator=generator, dtype=torch.float64) / 2
-    return model.eval()
-
-
-def samples(model, count=120):
-    generator = torch.Generator().manual_seed(1)
-    x = torch.rand(count, 1, 4, 4, generator=generator, dtype=torch.float64)
-    with torch.no_grad():
-        return Samples(torch.arange(count) + 7, x, model(x).argmax(1))
-
-
 def alone(monkeypatch, model, given, bound):
     with monkeypatch.context() as patch:
         patch.setattr(suite, "threads_for", lambda *_: 1)
         return run_attack(model, given, bound, THREAT, seed=3)
 
 
-def same(one, other):
-    assert [replace(each, distance=0.0) for each in one.outcomes] == [
-        replace(each, distance=0.0) for each in other.outcomes
-    ]
-    torch.testing.assert_close(one.x_adv, other.x_adv, rtol=0, atol=1e-12)
-
-
 def test_outcomes_and_passes_are_those_of_one_process(monkeypatch):
-    model = net()
-    given = samples(model)
+    model = net(nn.Hardtanh)
+    given = samples(model, 120)
     monkeypatch.setattr(beside, "_LONG", 100)
     for bound in (
         ATTACKS.bind("square", queries=40),
@@ -72,8 +49,8 @@ def test_outcomes_and_passes_are_those_of_one_process(monkeypatch):
 
 
 def test_a_lost_process_costs_no_outcome(monkeypatch):
-    model, bound = net(), ATTACKS.bind("square", queries=40)
-    given = samples(model)
+    model, bound = net(nn.Hardtanh), ATTACKS.bind("square", queries=40)
+    given = samples(model, 120)
     monkeypatch.setattr(beside, "_LONG", 100)
     (companion,) = companions_for(bound, len(given), 2)
     monkeypatch.setattr(suite, "companions_for", lambda *_: [companion])

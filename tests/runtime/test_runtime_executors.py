@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 import warnings
 from functools import partial
@@ -128,6 +129,19 @@ class StoppedError(Exception):
     """As Ctrl-C ends a sweep in the middle."""
 
 
+@pytest.fixture(params=["foreground", "background"])
+def ground(request):
+    """A shell starts what it puts into the background with SIGINT ignored; children inherit it."""
+    before = signal.getsignal(signal.SIGINT)
+    if request.param == "background":
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    during = signal.getsignal(signal.SIGINT)
+    yield
+    assert signal.getsignal(signal.SIGINT) is during
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ground")
 def test_closing_ends_running_jobs(executor, tmp_path):
     pids = []
 
