@@ -32,6 +32,7 @@ from drelu_cli.runtime.companion import companions
 
 IMAGES, REPEATS, ROUNDS = 1000, 40, 3
 QUERIES = 400
+SEARCHES = (("dense D-ReLU", 1000, 400), ("CNN AT", 1000, 40))
 BATCHES = (50, 200, 500, 1000)
 
 
@@ -113,29 +114,51 @@ def cw_steps(given: argparse.Namespace) -> str:
 
 
 def cores(given: argparse.Namespace) -> str:
-    """Square in one thread, in two threads and in two processes; rounds in turn."""
-    model, samples = network("dense D-ReLU", given.work, given.data_dir, "cpu", IMAGES)
-    bound, threat = ATTACKS.bind("square", queries=QUERIES), ThreatModel("linf", 0.1)
-    for one in companions(1):
-        one.call(len, ())  # it has started
-    took: dict[str, list[float]] = {"one thread": [], "two threads": [], "two processes": []}
-    for _ in range(ROUNDS + 1):  # the first round warms up
-        for kind, found in took.items():
-            torch.set_num_threads(1 if kind == "one thread" else 2)
-            with patch.object(
-                suite, "companions_for", lambda *_, on=kind: companions(1) if "proc" in on else []
-            ):
-                found.append(seconds(model, samples, bound, threat))
-    torch.set_num_threads(1)
+    """Square with two cores in each way there is, on a dense and on a convolutional net."""
+    (there,) = companions(1)
+    there.call(len, ())  # it has started
     rows = [
-        f"| {kind} | {statistics.median(found[1:]):.2f} | {_ratio(took['one thread'], found)} |"
-        for kind, found in took.items()
+        row for name, images, queries in SEARCHES for row in _cores_on(name, images, queries, given)
     ]
-    head = "| Square, dense D-ReLU | s | times one thread |\n| --- | ---: | ---: |"
-    return (
-        f"Square ({QUERIES} queries) on {IMAGES:,} images, two cores, {ROUNDS} rounds in turn, "
-        "medians of ratios within a round:\n\n" + "\n".join([head, *rows]) + "\n"
+    torch.set_num_threads(1)
+    head = (
+        "| Square on | two cores as | s | times one thread |\n| --- | --- | ---: | ---: |",
+        *rows,
     )
+    shared = ", ".join(
+        f"{name}: {images:,} images, {queries} queries" for name, images, queries in SEARCHES
+    )
+    return (
+        f"Square with one core and with two ({shared}; {ROUNDS} rounds in turn, medians of ratios "
+        "within a round):\n\n" + "\n".join(head) + "\n"
+    )
+
+
+def _cores_on(name: str, images: int, queries: int, given: argparse.Namespace) -> list[str]:
+    model, samples = network(name, given.work, given.data_dir, "cpu", images)
+    bound, threat = ATTACKS.bind("square", queries=queries), ThreatModel("linf", 0.1)
+    ways: dict[str, tuple[int, int, bool]] = {
+        # threads of torch, parts of the samples, whether a part has a thread of its own
+        "(one thread)": (1, 1, False),
+        "torch's own threads": (2, 1, False),
+        "a thread for each half of the images": (2, 2, True),
+        "a process for each half": (2, 2, False),
+    }
+    took: dict[str, list[float]] = {way: [] for way in ways}
+    for _ in range(ROUNDS + 1):  # the first round warms up
+        for way, (threads, parts, own) in ways.items():
+            torch.set_num_threads(threads)
+            with (
+                patch.object(suite, "threads_for", lambda *_, parts=parts: parts),
+                patch.object(suite, "threads_pay", lambda *_, own=own: own),
+                patch.object(suite, "companions_for", lambda *_: companions(1)),
+            ):
+                took[way].append(seconds(model, samples, bound, threat))
+    base = took["(one thread)"]
+    return [
+        f"| {name} | {way} | {statistics.median(found[1:]):.2f} | {_ratio(base, found)} |"
+        for way, found in took.items()
+    ]
 
 
 def _ratio(base: list[float], found: list[float]) -> str:

@@ -43,6 +43,7 @@ _COSTS: Mapping[str, Callable[[Mapping[str, Any], int], int]] = {
     "apgd_dlr": _ascent,
     "apgd_margin": _ascent,
     "apgd_ce_rescaled": _ascent,
+    "apgd_restarts": lambda options, _: int(options["passes"]),
     "apgd_t": _targeted,
     "fab_t": _targeted,
     "square": lambda options, _: int(options["queries"]),

@@ -1,8 +1,8 @@
 """A part of an attack's samples in another process: what threads cannot do for long searches.
 
-A step of Square is many short tensor operations. Two threads of one process take turns in them;
-two processes do not (both measured: benchmarks/floors.py). An attack of a few long steps is over
-before a process has started, so it stays with threads.
+On a dense net a step of a search is many short tensor operations. Threads of one process take
+turns in them; processes do not (measured: benchmarks/floors.py). A convolution is long enough for
+threads, and a short attack is over before a process has started.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from drelu_cli.core.records import ThreatModel
 from drelu_cli.core.registry import Bound
 from drelu_cli.evaluation.samples import Samples, attacked
 from drelu_cli.evaluation.threads import Part
-from drelu_cli.runtime.companion import Companion, CompanionLost, companions, company
+from drelu_cli.runtime.companion import Companion, CompanionLost, companions
 from drelu_cli.runtime.driver import micro_batch, micro_batch_size
 
 # Passes allotted to all samples. On the smallest nets that is some seconds of Square
@@ -49,17 +49,14 @@ class Work:
 
 
 def companions_for(bound: Bound, count: int, parts: int) -> list[Companion]:
-    """The processes that take a part each, one fewer than `parts`; none where threads do it.
+    """The processes that take a part each, one fewer than `parts`; none for a short attack.
 
     Args:
         bound: the attack.
         count: samples.
         parts: in how many the samples may be attacked at once.
     """
-    if allotted(bound, _CLASSES) * count >= _LONG:
-        return companions(parts - 1)
-    there = [one for one in company() if one.ready]
-    return there[: parts - 1] if len(there) >= parts - 1 else []
+    return companions(parts - 1) if allotted(bound, _CLASSES) * count >= _LONG else []
 
 
 def beyond(companion: Companion, work: Work) -> Part:

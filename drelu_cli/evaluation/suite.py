@@ -18,7 +18,7 @@ from drelu_cli.core.registry import Bound
 from drelu_cli.evaluation.beside import Work, beyond, companions_for
 from drelu_cli.evaluation.judge import predict, returned_inputs, verify
 from drelu_cli.evaluation.samples import Samples, attacked
-from drelu_cli.evaluation.threads import in_threads, threads_for
+from drelu_cli.evaluation.threads import in_threads, threads_for, threads_pay
 from drelu_cli.runtime.modes import evaluation_mode
 from drelu_cli.runtime.precision import float32_arithmetic
 
@@ -138,9 +138,12 @@ def _attack(
     if parts == 1:
         return attacked(model, samples, bound, threat, seed)
     work = Work(samples, bound, threat, seed)
+    if threads_pay(model):
+        return in_threads([work.here] * parts, model, len(samples))
     beside = [beyond(one, work) for one in companions_for(bound, len(samples), parts)]
-    runs = [work.here, *beside] if beside else [work.here] * parts
-    return in_threads(runs, model, len(samples))
+    if not beside:
+        return attacked(model, samples, bound, threat, seed)
+    return in_threads([work.here, *beside], model, len(samples))
 
 
 def _outcomes(

@@ -1,7 +1,8 @@
 """One attack on several CPU cores: its samples in as many parts, one thread and one core each.
 
-Small nets gain next to nothing from torch's own threads, since each of their operations is too
-short to share. A sample's outcome does not depend on the batch it shares, so its samples can.
+A sample's outcome does not depend on the batch it shares, so its samples can be shared out. With
+convolutions that is faster than torch's own threads within an operation; without, the operations
+are so short that threads only take turns (both measured: benchmarks/floors.py).
 Each thread has a copy of the model: what measures a model puts hooks on it for a while.
 """
 
@@ -47,6 +48,11 @@ def threads_for(model: nn.Module, x: Tensor, bound: Bound) -> int:
     if not ours or bound.name == TRANSFER:
         return 1
     return allowed if layers_of(model, x) is not None else 1
+
+
+def threads_pay(model: nn.Module) -> bool:
+    """Whether an operation of the model is long enough for threads that take turns in Python."""
+    return any(isinstance(module, nn.Conv2d) for module in model.modules())
 
 
 def in_threads(runs: Sequence[Part], model: nn.Module, count: int) -> AttackResult:

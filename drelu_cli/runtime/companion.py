@@ -35,15 +35,9 @@ class Companion:
 
     def __init__(self) -> None:
         self._answers: queue.Queue[tuple[bool, Any] | None] = queue.Queue()
-        self._up = threading.Event()
         self._process = spawned("drelu_cli.runtime.companion", ONE_THREAD)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-
-    @property
-    def ready(self) -> bool:
-        """Whether it can begin at once."""
-        return self._up.is_set() and self.alive
 
     @property
     def alive(self) -> bool:
@@ -91,14 +85,11 @@ class Companion:
         close_pipes(self._process)
 
     def _read(self) -> None:
-        """Takes answers from the pipe until it ends; the first one says that it is up."""
+        """Takes answers from the pipe until it ends."""
         out = self._process.stdout
         with contextlib.suppress(EOFError, OSError, pickle.UnpicklingError):
             while out is not None:
-                answer = pickle.load(out)  # noqa: S301 - written by our own process
-                if self._up.is_set():
-                    self._answers.put(answer)
-                self._up.set()
+                self._answers.put(pickle.load(out))  # noqa: S301 - written by our own process
         self._answers.put(None)
 
 
@@ -140,7 +131,6 @@ def main(arguments: list[str]) -> int:
     follow(int(arguments[0]))
     calls, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     keep_pipes()
-    _put(answers, pickle.dumps((True, None)))
     while True:
         try:
             function, given = pickle.load(calls)  # noqa: S301 - by our own parent

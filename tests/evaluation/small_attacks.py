@@ -8,10 +8,11 @@ from torch import nn
 from drelu_cli.evaluation.samples import Samples
 
 
-def net(activation=nn.ReLU):
+def net(activation=nn.ReLU, *, convolution=False):
     generator = torch.Generator().manual_seed(0)
-    layers = (nn.Flatten(), nn.Linear(16, 24), activation(), nn.Linear(24, 5))
-    model = nn.Sequential(*layers).double()
+    first = (nn.Conv2d(1, 6, 2, stride=2),) if convolution else (nn.Flatten(), nn.Linear(16, 24))
+    last = (nn.Flatten(), nn.Linear(24, 5))
+    model = nn.Sequential(*first, activation(), *last).double()
     for parameter in model.parameters():
         parameter.data = torch.randn(parameter.shape, generator=generator, dtype=torch.float64) / 2
     return model.eval()

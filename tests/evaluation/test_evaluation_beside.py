@@ -40,7 +40,7 @@ def test_outcomes_and_passes_are_those_of_one_process(monkeypatch):
     monkeypatch.setattr(beside, "_LONG", 100)
     for bound in (
         ATTACKS.bind("square", queries=40),
-        ATTACKS.bind("apgd_restarts", passes=60),  # its cost is unknown: it takes who is there
+        ATTACKS.bind("apgd_restarts", passes=60),
         bind_attack("apgd_ce", steps=5, backward="generic", precision="float64"),
     ):
         shared = run_attack(model, given, bound, THREAT, seed=3)
@@ -59,8 +59,17 @@ def test_a_lost_process_costs_no_outcome(monkeypatch):
     assert not companion.alive
 
 
-def test_short_attacks_start_no_process():
+def test_only_long_attacks_have_a_process():
+    (there,) = companions_for(ATTACKS.bind("square"), 1000, 2)
     assert companions_for(ATTACKS.bind("pgd"), 1000, 2) == []
+    assert company() == [there]
+
+
+def test_a_short_attack_on_a_dense_net_is_one_run_with_torchs_own_threads(monkeypatch):
+    def never(*_):
+        pytest.fail("shared out")
+
+    model = net(nn.Hardtanh)
+    monkeypatch.setattr(suite, "in_threads", never)
+    run_attack(model, samples(model, 120), ATTACKS.bind("pgd", steps=3), THREAT, seed=3)
     assert company() == []
-    assert len(companions_for(ATTACKS.bind("square"), 1000, 2)) == 1
-    assert len(company()) == 1

@@ -14,7 +14,7 @@ from drelu_cli.attacks.contract import AttackResult, attack
 from drelu_cli.core.records import State, ThreatModel
 from drelu_cli.evaluation import suite
 from drelu_cli.evaluation.suite import run_attack
-from drelu_cli.evaluation.threads import in_threads, threads_for
+from drelu_cli.evaluation.threads import in_threads, threads_for, threads_pay
 from drelu_cli.runtime.driver import Stopped, drive, micro_batch_size, stoppable
 
 THREAT = ThreatModel("linf", 0.2)
@@ -42,9 +42,11 @@ def two_cores():
     ids=lambda bound: bound.name,
 )
 def test_outcomes_and_passes_are_those_of_one_thread(two_cores, monkeypatch, bound):
-    model = net(nn.Hardtanh)
+    model = net(nn.Hardtanh, convolution=True)
     given = samples(model)
     assert threads_for(model, given.x, bound) == 2
+    assert threads_pay(model)
+    assert not threads_pay(net())
     shared = run_attack(model, given, bound, THREAT, seed=3)
     assert torch.get_num_threads() == 2
     monkeypatch.setattr(suite, "threads_for", lambda *_: 1)

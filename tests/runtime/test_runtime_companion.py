@@ -26,7 +26,7 @@ def test_it_answers_and_raises_what_the_call_raised(companion):
     assert companion.call(operator.add, 2, 3) == 5
     with pytest.raises(ZeroDivisionError):
         companion.call(operator.truediv, 1, 0)
-    assert companion.ready
+    assert companion.alive
     assert companion.call(os.getpid) == companion.pid != os.getpid()
 
 
