@@ -28,6 +28,7 @@ QUEUED, IDLE_SECONDS = 10_000, 30.0
 SEEDS = 20
 TRAININGS, EPOCHS = 8, 10
 GRID_TRAININGS, GRID_EVALUATIONS, IMAGES = 900, 5000, 10_000
+FEWER = (100, 300, 1000, 3000)
 
 
 def spread(values: Sequence[float], digits: int = 2) -> str:
@@ -91,6 +92,8 @@ def disk(told: argparse.Namespace) -> str:
     trainings = GRID_TRAININGS * found.training / 1e6
     each = ", ".join(f"{one / 1000:.1f}" for one in found.evaluations)
     large = weights_of("resnet18") / 1e6
+    means = {number: growth(told.data_dir, number).evaluation for number in FEWER}
+    fewer = ", ".join(f"{number:,} images {mean / 1000:.1f} kB" for number, mean in means.items())
     return f"""## On disk
 
 {where()} One dense net on MNIST, attacked with five attacks on {found.images:,} images each;
@@ -103,6 +106,7 @@ the store's growth, attack by attack: {each} kB (the first one also stores which
 | training: rows, recipe, history | {found.training / 1000:.1f} kB | \
 {GRID_TRAININGS}: {trainings:.0f} MB |
 
+The same mean on fewer images: {fewer}. The file grows by whole pages.
 Weights come on top: {found.weights / 1000:.0f} kB for this small net, {large:.1f} MB for a
 ResNet-18 on CIFAR-10, so {GRID_TRAININGS} of those are {GRID_TRAININGS * large / 1000:.0f} GB.
 """
@@ -157,7 +161,8 @@ def main() -> None:
         text = PARTS[name](told)
         print(text)
         if told.write:
-            begin_page(told.note)
+            if told.note or set(told.parts.split(",")) == set(PARTS):
+                begin_page(told.note)  # the note of a whole run stays when one part is run again
             write_section(name, text, PAGE)
 
 
