@@ -8,6 +8,7 @@ import warnings
 from functools import partial
 
 import pytest
+import torch
 from small_releases import write_mnist
 
 from drelu_cli.core.errors import BadValue, UnknownName
@@ -76,8 +77,11 @@ def swept(recipe, store, data, **more):
 @pytest.fixture(scope="module")
 def alone(small_mnist, tmp_path_factory):
     stores = tmp_path_factory.mktemp("alone")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)  # as in a worker: sums in another order round differently
     # A stack's weights differ from a lone training's by rounding; workers train one by one.
-    return {name: swept(name, stores / name, small_mnist, stack=False)[0] for name in PLANS}
+    yield {name: swept(name, stores / name, small_mnist, stack=False)[0] for name in PLANS}
+    torch.set_num_threads(before)
 
 
 @pytest.mark.slow
