@@ -125,7 +125,7 @@ def cores(given: argparse.Namespace) -> str:
         "| Square on | two cores as | s | times one thread |\n| --- | --- | ---: | ---: |",
         *rows,
     )
-    shared = ", ".join(
+    shared = "; ".join(
         f"{name}: {images:,} images, {queries} queries" for name, images, queries in SEARCHES
     )
     return (
