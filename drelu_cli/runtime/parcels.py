@@ -29,21 +29,25 @@ class Manifest:
     Attributes:
         folder: where the driver has them.
         files: names below it, with their sizes.
+        content: SHA-256 over names and bytes, hexadecimal. Sizes do not tell MNIST from another
+            MNIST, and a machine keeps what was carried there.
     """
 
     folder: str
     files: tuple[tuple[str, int], ...] = ()
+    content: str = ""
 
     @classmethod
     def of(cls, folder: Path, names: Iterable[str]) -> Manifest:
-        """The manifest of files that are there."""
+        """The manifest of files that are there; reads them once."""
         names = sorted(set(names))
-        return cls(str(folder), tuple((name, (folder / name).stat().st_size) for name in names))
-
-    @property
-    def digest(self) -> str:
-        """Tells sets of files apart: names and sizes; loaders check the content."""
-        return hashlib.sha256(repr(self.files).encode()).hexdigest()[:16]
+        content = hashlib.sha256()
+        for name in names:
+            with (folder / name).open("rb") as file:
+                content.update(name.encode() + b"\0")
+                content.update(hashlib.file_digest(file, "sha256").digest())
+        sizes = tuple((name, (folder / name).stat().st_size) for name in names)
+        return cls(str(folder), sizes, content.hexdigest())
 
     def is_visible(self) -> bool:
         """Whether the files lie here at the driver's own path."""
@@ -132,7 +136,7 @@ def node_folder() -> Path:
 
 def data_here(manifest: Manifest) -> Path:
     """Where this machine keeps the files of `manifest`, once they were carried here."""
-    return node_folder() / "data" / manifest.digest
+    return node_folder() / "data" / manifest.content[:16]
 
 
 def keep_data(manifest: Manifest, content: bytes) -> None:
