@@ -12,11 +12,10 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 from unittest.mock import patch
 
 import torch
-from page import machine, versions, write_section
+from page import machine, section_options, versions, write_section
 from speed_nets import NETS, network
 from torch import Tensor, nn
 
@@ -168,11 +167,7 @@ def _ratio(base: list[float], found: list[float]) -> str:
 
 def main() -> None:
     """Measures, prints, and with `--write` writes the section."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--work", type=Path, default=Path("build/speed"))
-    parser.add_argument("--data-dir", type=Path)
-    parser.add_argument("--write", action="store_true")
-    given = parser.parse_args()
+    given = section_options(__doc__)
     torch.set_num_threads(1)
     head = (
         "## Where the time is\n\n"

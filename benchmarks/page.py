@@ -6,6 +6,7 @@ the others as they are.
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
@@ -54,3 +55,12 @@ def versions(*packages: str) -> str:
         except PackageNotFoundError:
             found.append(f"{package} not installed")
     return ", ".join(found)
+
+
+def section_options(description: str | None) -> argparse.Namespace:
+    """The command line of a benchmark that writes one section: work, data_dir, write."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--work", type=Path, default=Path("build/speed"), help="trained nets")
+    parser.add_argument("--data-dir", type=Path, help="folder of data sets")
+    parser.add_argument("--write", action="store_true", help="put it into docs/benchmarks.md")
+    return parser.parse_args()

@@ -9,13 +9,11 @@ into docs/benchmarks.md.
 
 from __future__ import annotations
 
-import argparse
 import warnings
-from pathlib import Path
 from typing import Any
 
 import torch
-from page import machine, versions, write_section
+from page import machine, section_options, versions, write_section
 from pyautoattack.autopgd_base import APGDAttack, APGDAttack_targeted
 from speed_nets import network
 from torch import Tensor, nn
@@ -81,11 +79,7 @@ def ours(name: str, model: nn.Module, samples: Samples, seed: int) -> Tensor:
 
 def main() -> None:
     """Measures, prints, and with `--write` writes the section."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--work", type=Path, default=Path("build/speed"))
-    parser.add_argument("--data-dir", type=Path)
-    parser.add_argument("--write", action="store_true")
-    given = parser.parse_args()
+    given = section_options(__doc__)
     torch.set_num_threads(1)
     rows = []
     for net in NETS:
