@@ -48,12 +48,14 @@ SHORT_CIFAR = (("data.name", "cifar10"), ("data.train_samples", 20000), ("train.
 NETS: dict[str, tuple[tuple[str, Any], ...]] = {
     "mnist dense madry": (
         ("data.name", "mnist"),
+        ("model.normalize", True),
         ("activation", "relu"),
         ("scheme", "madry"),
         ("train.epochs", 8),
     ),
     "mnist dense drelu": (
         ("data.name", "mnist"),
+        ("model.normalize", True),
         ("model.name", "dense"),
         ("activation", "drelu"),
         ("penalty.lambda", 0.1),

@@ -14,9 +14,9 @@ from drelu_cli import __version__
 
 Entry = dict[str, Any]
 _TITLES = {
-    "masked": "Dense nets on MNIST",
-    "raw": "Dense nets on MNIST, pixels not normalised",
-    "cnn": "Shallow CNNs on MNIST",
+    "masked": "Dense nets on MNIST, pixels normalised",
+    "raw": "Dense nets on MNIST",
+    "cnn": "Shallow CNNs on MNIST, pixels normalised",
     "honest": "Honest nets: no false alarm",
     "oracles": "Published checkpoints",
     "others": "Maskers nobody tuned for",

@@ -30,15 +30,19 @@ from drelu_cli.workflows.subjects import Outside
 from drelu_cli.workflows.train import train
 
 Recipe = list[tuple[str, Any]]
-DENSE: Recipe = [("data.name", "mnist"), ("model.name", "dense")]
+# The groups but `raw` normalise their pixels; MNIST's default, pixels in [0, 1], is `raw`.
+NORMALISED: Recipe = [("model.normalize", True)]
+DENSE: Recipe = [("data.name", "mnist"), ("model.name", "dense"), *NORMALISED]
 CNN: Recipe = [
     ("data.name", "mnist"),
+    *NORMALISED,
     ("model.name", "shallow_cnn"),
     ("data.train_samples", 15000),
     ("train.epochs", 8),
 ]
 ROBUST_CNN: Recipe = [
     ("data.name", "mnist"),
+    *NORMALISED,
     ("model.name", "shallow_cnn"),
     ("data.train_samples", 5000),
     ("train.epochs", 6),
@@ -46,6 +50,7 @@ ROBUST_CNN: Recipe = [
 ROBUST_DENSE: Recipe = [*DENSE, ("data.train_samples", 15000), ("train.epochs", 8)]
 RAW: Recipe = [("model.normalize", False)]
 RELU: Recipe = [("activation", "relu")]
+CAPPED: Recipe = [("activation", "srelu"), ("activation.cap", 0.05)]
 LAMBDAS = (0.001, 0.01, 0.1, 1.0)
 QRELU = "qrelu"
 
@@ -63,7 +68,7 @@ def trained() -> dict[str, dict[str, Recipe]]:
             "dense ReLU": [*DENSE, *RELU],
             "dense D-ReLU 0.1": [*DENSE, *drelu(0.1)],
             "dense D-ReLU 1": [*DENSE, *drelu(1.0)],
-            "dense S-ReLU .05": [*DENSE, ("activation", "srelu"), ("activation.cap", 0.05)],
+            "dense S-ReLU .05": [*DENSE, *CAPPED],
             "dense q-ReLU": [*DENSE, ("activation", QRELU)],
             "dense k-WTA": [*DENSE, ("activation", "kwta")],
         },
@@ -71,6 +76,9 @@ def trained() -> dict[str, dict[str, Recipe]]:
             "dense ReLU, raw pixels": [*DENSE, *RAW, *RELU],
             "dense D-ReLU 0.1, raw pixels": [*DENSE, *RAW, *drelu(0.1)],
             "dense D-ReLU 1, raw pixels": [*DENSE, *RAW, *drelu(1.0)],
+            "dense S-ReLU .05, raw pixels": [*DENSE, *RAW, *CAPPED],
+            "dense q-ReLU, raw pixels": [*DENSE, *RAW, ("activation", QRELU)],
+            "dense k-WTA, raw pixels": [*DENSE, *RAW, ("activation", "kwta")],
         },
         "cnn": {
             "CNN ReLU": [*CNN, *RELU],

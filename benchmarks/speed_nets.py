@@ -38,8 +38,9 @@ class Recipe:
     l2: float = 1.5
 
 
-_DENSE = {"data.name": "mnist", "model.name": "dense"}
-_CNN = {"data.name": "mnist", "model.name": "shallow_cnn", "data.train_samples": 15_000}
+_MNIST = {"data.name": "mnist", "model.normalize": True}
+_DENSE = {**_MNIST, "model.name": "dense"}
+_CNN = {**_MNIST, "model.name": "shallow_cnn", "data.train_samples": 15_000}
 NETS = {
     "dense": Recipe({**_DENSE, "activation": "relu"}),
     "dense AT": Recipe({**_DENSE, "activation": "relu", "scheme": "at"}),

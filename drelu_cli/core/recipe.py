@@ -80,8 +80,8 @@ class Data(Section):
 class Model(OpenSection):
     """`[model]`: an architecture by name, where the activation goes, what it starts from.
 
-    `normalize = false` leaves pixels in [0, 1] instead of bringing each channel to mean 0 and
-    standard deviation 1 over the training split.
+    `normalize = true` brings each channel to mean 0 and standard deviation 1 over the training
+    split, `false` leaves pixels in [0, 1]; the default belongs to the data set.
 
     The digest of the pretrained weights' content enters the key, their path does not. drelu fills
     the digest in; a recipe that states it refuses any other content.

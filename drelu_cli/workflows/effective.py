@@ -49,7 +49,7 @@ def effective(recipe: Recipe) -> Recipe:
         **_part(model),
         "placement": recipe.model.placement,
         **spelled_start(recipe.model),
-        **({"normalize": False} if recipe.model.normalize is False else {}),
+        "normalize": _normalizes(recipe),
     }
     mapping["phase"] = phases
     mapping["penalty"] = {"lambda": lambda_}
@@ -75,6 +75,17 @@ def _data(recipe: Recipe) -> dict[str, Any]:
         for field in ("generated", "generated_share", "generated_digest"):
             mapping.pop(field, None)
     return mapping
+
+
+def _normalizes(recipe: Recipe) -> bool:
+    """Whether pixels are normalised: as stated, else as usual for these images."""
+    stated = recipe.model.normalize
+    return _usually_normalizes(recipe) if stated is None else stated
+
+
+def _usually_normalizes(recipe: Recipe) -> bool:
+    """The data set's default; pretrained weights bring the normalisation that they expect."""
+    return recipe.model.pretrained is not None or facts(recipe.data.name).normalize
 
 
 def _made(activation: Bound) -> nn.Module:
@@ -195,8 +206,9 @@ def _phase(phase: Phase, recipe: Recipe, capped: bool) -> dict[str, Any]:
 def label_of(recipe: Recipe) -> str:
     """The treatment's name in tables: AT, TRADES-6, D-ReLU-0.1, S-ReLU-0.5, AT + D-ReLU-0.1.
 
-    Pixels that are not normalised are named, `D-ReLU-0.1 (raw pixels)`. Where generated images
-    are mixed in, that is the end: `TRADES-6 + generated`.
+    Pixels that are treated in another way than is usual for the data set are named,
+    `D-ReLU-0.1 (raw pixels)` or `(normalised)`. Where generated images are mixed in, that is the
+    end: `TRADES-6 + generated`.
     """
     if recipe.report.label:
         return recipe.report.label
@@ -204,8 +216,8 @@ def label_of(recipe: Recipe) -> str:
     label = " + ".join(parts) or "ReLU"
     placement = recipe.model.placement
     placed = label if placement == "head" else f"{label} ({placement})"
-    if recipe.model.normalize is False:
-        placed = f"{placed} (raw pixels)"
+    if _normalizes(recipe) != _usually_normalizes(recipe):
+        placed = f"{placed} ({'normalised' if _normalizes(recipe) else 'raw pixels'})"
     return placed if recipe.data.generated is None else f"{placed} + generated"
 
 

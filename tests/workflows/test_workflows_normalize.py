@@ -1,5 +1,6 @@
 """`[model] normalize`: nets on raw pixels beside normalised ones, and never mistaken for them."""
 
+import pytest
 import torch
 
 from drelu_cli.core.recipe import Recipe
@@ -38,6 +39,28 @@ def test_keys_of_normalised_nets_stay_and_raw_ones_have_their_own():
     assert recipe(RAW).identity("d")["model"]["normalize"] is False
     again = Recipe.from_mapping(recipe(RAW).as_mapping())
     assert again.key("d") == recipe(RAW).key("d")
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])
+def test_the_mnist_family_stays_on_its_pixels_unless_told_otherwise(name):
+    usual = recipe(("data.name", name))
+    other = recipe(("data.name", name), ("model.normalize", True))
+    assert usual == recipe(("data.name", name), RAW)
+    assert usual.identity("d")["model"]["normalize"] is False
+    assert "normalize" not in other.identity("d")["model"]
+    assert label_of(usual) == "D-ReLU-0.1"
+    assert label_of(other) == "D-ReLU-0.1 (normalised)"
+
+
+@pytest.mark.parametrize("name", ["digits", "cifar10", "stl10", "npz"])
+def test_other_images_are_normalised(name):
+    assert recipe(("data.name", name)).model.normalize is True
+
+
+def test_an_effective_recipe_says_which_and_is_read_back_as_it_was():
+    for stated in (True, False):
+        told = recipe(("data.name", "mnist"), ("model.normalize", stated))
+        assert effective(Recipe.from_mapping(told.as_mapping())) == told
 
 
 def test_tables_say_so():

@@ -57,7 +57,7 @@ def test_a_recipe_without_pretrained_weights_has_the_identity_it_always_had():
     plain = {"name": "resnet18", "placement": "head", "extra": 128}
     found = effective(recipe(("model.name", "resnet18")))
     assert found.identity("d")["model"] == plain
-    assert set(found.as_mapping()["model"]) == set(plain)
+    assert set(found.as_mapping()["model"]) == {*plain, "normalize"}
     unfrozen = recipe(("model.name", "resnet18"), ("model.frozen", False))
     assert effective(unfrozen).key("d") == found.key("d")
 
