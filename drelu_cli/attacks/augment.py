@@ -112,6 +112,11 @@ class Augmented:
         """As the attack declares it."""
         return bool(getattr(self.attack, "minimal_norm", False))
 
+    @property
+    def prolongs(self) -> str | None:
+        """As the attack declares it."""
+        return getattr(self.attack, "prolongs", None)
+
 
 def bind_attack(name: str, /, **options: Any) -> Bound:
     """The attack `name` with its own options and those that every attack has.

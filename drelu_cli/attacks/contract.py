@@ -60,7 +60,12 @@ F = TypeVar("F", bound=Callable[..., AttackResult])
 
 
 def attack(
-    *, version: int, norms: tuple[Norm, ...], min_classes: int = 2, minimal_norm: bool = False
+    *,
+    version: int,
+    norms: tuple[Norm, ...],
+    min_classes: int = 2,
+    minimal_norm: bool = False,
+    prolongs: str | None = None,
 ) -> Callable[[F], F]:
     """Declares an attack.
 
@@ -69,6 +74,8 @@ def attack(
         norms: the threat norms the attack is defined for.
         min_classes: fewest classes its loss is defined for.
         minimal_norm: it searches the smallest perturbation; suites use it at a bound of its own.
+        prolongs: the option whose larger value only lets the same search go on, so that it may
+            take up where a shorter run ended (`attacks.prolonged`).
     """
 
     def declare(function: F) -> F:
@@ -77,6 +84,7 @@ def attack(
         declared.norms = norms
         declared.min_classes = min_classes
         declared.minimal_norm = minimal_norm
+        declared.prolongs = prolongs
         return function
 
     return declare

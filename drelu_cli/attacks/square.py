@@ -13,6 +13,7 @@ from drelu_cli.attacks.geometry import same
 from drelu_cli.attacks.gradient import forward
 from drelu_cli.attacks.incremental import shortcut_through
 from drelu_cli.attacks.losses import margin
+from drelu_cli.attacks.prolonged import shorter_run
 from drelu_cli.attacks.square_linf import LinfSearch
 from drelu_cli.attacks.square_windows import BLOCK, L2Windows, LinfWindows
 from drelu_cli.attacks.stages import KEPT, drawn_for, fresh, result, samples, untouched
@@ -21,7 +22,7 @@ from drelu_cli.runtime.driver import Rows, choose, drive, taken
 from drelu_cli.runtime.streams import Stream
 
 
-@attack(version=1, norms=("linf", "l2"))
+@attack(version=1, norms=("linf", "l2"), prolongs="queries")
 def square(
     model: nn.Module,
     x: Tensor,
@@ -63,7 +64,7 @@ def square(
         whole = x.shape[1:] == (windows.c, windows.h, windows.w)
         through = shortcut_through(model, x) if whole and len(x) else None
         search = LinfSearch(model, drawn, windows, queries=queries, ties=ties, shortcut=through)
-        return search.run(queue)
+        return search.run(queue, shorter_run(queries))
     walk = L2Search(model, drawn, L2Windows(x.shape[1:], threat, p), queries, ties)
     return result(drive(queue, walk.start, walk.step, keep=KEPT))
 

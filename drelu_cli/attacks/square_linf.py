@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from drelu_cli.attacks.contract import AttackResult
 from drelu_cli.attacks.gradient import logits_at
+from drelu_cli.attacks.prolonged import Ended
 from drelu_cli.attacks.shortcut import Change, Kept, Shortcut, window_pixels, windows_at
 from drelu_cli.attacks.square_answer import Answer, listed, named
 from drelu_cli.attacks.square_windows import BLOCK, HALVINGS, LinfWindows
@@ -23,12 +24,15 @@ _LOOKED_AT = 80
 # At least so many where every pass is a whole one: a sample that finds none among them misses
 # the pass, and passes of fewer images cost more for each.
 _AT_LEAST = 4
+_TAKEN_UP = ("up", "step", "forwards", "backwards")
 
 
 class LinfSearch:
     """The step function; `up` holds the signs of the current point, `step` counts the queries.
 
-    Every point of the search has x + eps or x - eps, cut to the box, in every pixel.
+    Every point of the search has x + eps or x - eps, cut to the box, in every pixel. `unseen`:
+    the model has not been asked about the current point, which is the first one or the last one
+    of a shorter run.
     """
 
     def __init__(
@@ -51,8 +55,10 @@ class LinfSearch:
         windowed = shortcut is not None and shortcut.follows_windows
         self.least = 1 if windowed else _AT_LEAST
 
-    def run(self, queue: Rows) -> AttackResult:
-        """All samples of `queue` to their end."""
+    def run(self, queue: Rows, ended: Ended | None) -> AttackResult:
+        """All samples of `queue` to their end, from where a shorter run ended or from the start."""
+        if ended is not None:
+            queue = {**queue, **self._taken_up(queue["x"], ended)}
         found = drive(queue, self.start, self.step, keep=("up", "forwards", "backwards"))
         points = torch.empty_like(queue["x"])
         # In parts: memory beyond queue and result is bounded by the micro-batch.
@@ -65,15 +71,24 @@ class LinfSearch:
     def start(self, rows: Rows) -> Rows:
         """The state at the first point; `draws` are the numbers from block number `block` on."""
         x = rows["x"]
-        state = fresh(rows, x)
+        state = {**fresh(rows, x), **{name: rows[name] for name in _TAKEN_UP if name in rows}}
         del state["best"]
-        up = self.windows.stripes(drawn_for(self.stream, rows))
+        if "up" not in state:
+            state["up"] = self.windows.stripes(drawn_for(self.stream, rows))
         state |= self._remembered(x)
+        block = state["step"] // BLOCK
+        draws = self._blocks(rows["index"], block)
+        return {**state, "draws": draws, "block": block, "unseen": ~state["done"]}
+
+    def _taken_up(self, x: Tensor, ended: Ended) -> Rows:
+        """What the end of a shorter run says of the state; the last point is looked at again."""
+        no = torch.zeros((), dtype=torch.bool, device=x.device)
+        up = ended.points > (self.windows.moved(x, no) + self.windows.moved(x, ~no)) / 2
         return {
-            **state,
-            "up": up,
-            "draws": self._blocks(rows["index"], state["step"]),
-            "block": state["step"],
+            "up": up.view(-1, self.windows.c, self.windows.h, self.windows.w),
+            "step": torch.full_like(ended.forwards, ended.length - 1),
+            "forwards": ended.forwards - 1,
+            "backwards": ended.backwards,
         }
 
     def _remembered(self, x: Tensor) -> Rows:
@@ -89,7 +104,7 @@ class LinfSearch:
     def step(self, rows: Rows) -> Rows:
         """Sends one point per sample to the model and keeps it where it is better."""
         rows = self._drawn(rows)
-        begun = rows["step"] > 0
+        begun = ~rows["unseen"]
         spent = (~begun).long()
         answer = Answer(rows)
         left = []
@@ -113,6 +128,7 @@ class LinfSearch:
             **(answer.written(rows, better) if bool(better.any()) else {}),
             "loss": choose(better, loss, rows["loss"]),
             "wrong": rows["wrong"] | wrong,
+            "unseen": torch.zeros_like(wrong),
             "step": queries,
             "forwards": rows["forwards"] + answer.passes,
             "done": rows["done"] | wrong | (queries >= self.queries),
@@ -220,7 +236,7 @@ class LinfSearch:
             return
         if not bool(answer.wrong.any()):
             return
-        first = (answer.wrong & (rows["step"] == 0)).nonzero()[:, 0]
+        first = (answer.wrong & rows["unseen"]).nonzero()[:, 0]
         asked, points = self._points(rows, first, answer.among(answer.wrong))
         answer.record(asked, logits_at(self.model, points), rows["y"][asked])
         answer.passes = answer.passes.index_add(0, asked, torch.ones_like(asked))

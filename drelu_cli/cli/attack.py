@@ -228,7 +228,8 @@ def attack(
         output.human(*evaluation_tables(report.entries))
     else:
         output.human(*curve_tables(report.curves), *warning_lines(report.entries))
-    output.human(f"{report.run} evaluations run, {report.reused} found in {store}")
+    ran = "1 evaluation" if report.run == 1 else f"{report.run} evaluations"
+    output.human(f"{ran} run, {report.reused} found in {store}")
     if report.saved is not None:
         output.human(*saved_lines(report.saved.document))
     output.document(report.document)

@@ -90,7 +90,7 @@ def sweep(
     if simulate is not None and not dry_run:
         raise BadValue("--simulate says how long a plan takes", hint="--dry-run --simulate gpu=64")
     if status:
-        _show_status(store, output)
+        _show_status(recipe, store, output)
         return
     from drelu_cli.report.plan import estimate_lines, plan_table, simulation_lines
     from drelu_cli.report.terminal import to_rich
@@ -145,10 +145,12 @@ def _count(jobs: str | None) -> int | Literal["auto"] | None:
     return int(jobs)
 
 
-def _show_status(store: Path, output: Output) -> None:
+def _show_status(recipe: str | None, store: Path, output: Output) -> None:
     from drelu_cli.report.progress import status_lines
     from drelu_cli.workflows.board import status
+    from drelu_cli.workflows.recipes import read_source
 
+    read_source(recipe)  # a store has one sweep at a time; the name must be a known one
     found = status(store)
     if found is None:
         output.human(f"no sweep with --jobs runs on the store {store}")

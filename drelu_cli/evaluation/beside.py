@@ -7,13 +7,14 @@ threads, and a short attack is over before a process has started.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from drelu_cli.attacks.contract import AttackResult
 from drelu_cli.attacks.costs import allotted
+from drelu_cli.attacks.prolonged import Ended
 from drelu_cli.core.records import ThreatModel
 from drelu_cli.core.registry import Bound
 from drelu_cli.evaluation.samples import Samples, attacked
@@ -36,16 +37,27 @@ class Work:
         bound: the attack.
         threat: ball.
         seed: the attack's.
+        ended: where a shorter run left the samples.
     """
 
     samples: Samples
     bound: Bound
     threat: ThreatModel
     seed: int
+    ended: Ended | None = None
+
+    def part(self, rows: Tensor) -> Work:
+        """The same for some of the samples, (n,) int64."""
+        ended = None if self.ended is None else self.ended.rows(rows)
+        return replace(self, samples=self.samples.rows(rows), ended=ended)
+
+    def run(self, model: nn.Module) -> AttackResult:
+        """The attack on all of the samples, in this thread."""
+        return attacked(model, self.samples, self.bound, self.threat, self.seed, self.ended)
 
     def here(self, model: nn.Module, rows: Tensor) -> AttackResult:
         """The attack on some of the samples, (n,) int64, in this process."""
-        return attacked(model, self.samples.rows(rows), self.bound, self.threat, self.seed)
+        return self.part(rows).run(model)
 
 
 def companions_for(bound: Bound, count: int, parts: int) -> list[Companion]:
@@ -63,11 +75,11 @@ def beyond(companion: Companion, work: Work) -> Part:
     """`work.here`, over there; here after all where that process is lost or cannot be told."""
 
     def run(model: nn.Module, rows: Tensor) -> AttackResult:
-        part = Work(work.samples.rows(rows), work.bound, work.threat, work.seed)
+        part = work.part(rows)
         try:
             found: AttackResult = companion.call(answered, model, part, micro_batch_size())
         except CompanionLost:
-            return work.here(model, rows)
+            return part.run(model)
         return found
 
     return run
@@ -77,4 +89,4 @@ def answered(model: nn.Module, work: Work, size: int) -> AttackResult:
     """What a companion does: the attack on all samples of `work`, `size` at a time."""
     torch.set_num_threads(1)
     with micro_batch(size):
-        return work.here(model, torch.arange(len(work.samples)))
+        return work.run(model)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from drelu_cli.attacks.contract import AttackResult
+from drelu_cli.attacks.prolonged import Ended, going_on
 from drelu_cli.core.records import ThreatModel
 from drelu_cli.core.registry import Bound
 from drelu_cli.runtime.streams import Stream
@@ -35,7 +36,12 @@ class Samples:
 
 
 def attacked(
-    model: nn.Module, samples: Samples, bound: Bound, threat: ThreatModel, seed: int
+    model: nn.Module,
+    samples: Samples,
+    bound: Bound,
+    threat: ThreatModel,
+    seed: int,
+    ended: Ended | None = None,
 ) -> AttackResult:
     """What the attack finds; draws depend on seed, the attack's name and the samples' indices.
 
@@ -45,7 +51,9 @@ def attacked(
         bound: the attack.
         threat: ball.
         seed: the attack's.
+        ended: where a shorter run of the same search left these samples.
     """
     stream = Stream(seed, samples.index, (bound.name,))
-    result: AttackResult = bound(model, samples.x, samples.y, threat, stream)
+    with going_on(ended):
+        result: AttackResult = bound(model, samples.x, samples.y, threat, stream)
     return result

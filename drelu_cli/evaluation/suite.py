@@ -12,12 +12,13 @@ from torch import Tensor, nn
 
 from drelu_cli.attacks.contract import AttackResult
 from drelu_cli.attacks.engines import Engine
+from drelu_cli.attacks.prolonged import Ended
 from drelu_cli.core.errors import BadValue
 from drelu_cli.core.records import Outcome, State, ThreatModel
 from drelu_cli.core.registry import Bound
 from drelu_cli.evaluation.beside import Work, beyond, companions_for
 from drelu_cli.evaluation.judge import predict, returned_inputs, verify
-from drelu_cli.evaluation.samples import Samples, attacked
+from drelu_cli.evaluation.samples import Samples
 from drelu_cli.evaluation.threads import in_threads, threads_for, threads_pay
 from drelu_cli.runtime.modes import evaluation_mode
 from drelu_cli.runtime.precision import float32_arithmetic
@@ -72,6 +73,7 @@ def run_attack(
     *,
     seed: int,
     engine: Engine | None = None,
+    ended: Ended | None = None,
 ) -> Judged:
     """Attacks every clean-correct sample and judges the points.
 
@@ -88,6 +90,7 @@ def run_attack(
         seed: the attack's seed; draws depend on it, the attack's name and the sample's index.
         engine: an outside library that runs the attack instead of ours. Its points beyond ball
             or box do not count: they are counted in `outside`, and the sample stands.
+        ended: where a shorter run of the same search left these samples, on this model.
 
     Raises:
         InternalError: a point of ours outside ball or box.
@@ -98,7 +101,8 @@ def run_attack(
         clean_pred = predict(model, samples.x)
         correct = clean_pred == samples.y
         attacked = samples.rows(correct)
-        result = _attack(model, attacked, bound, threat, seed, engine)
+        work = Work(attacked, bound, threat, seed, ended.rows(correct) if ended else None)
+        result = _attack(model, work, engine)
         outside = 0
         if engine is not None:
             where = f"{bound.name} of {engine.label}"
@@ -121,28 +125,21 @@ def not_run(samples: Sequence[int], clean_pred: Sequence[int]) -> list[Outcome]:
     ]
 
 
-def _attack(
-    model: nn.Module,
-    samples: Samples,
-    bound: Bound,
-    threat: ThreatModel,
-    seed: int,
-    engine: Engine | None,
-) -> AttackResult:
+def _attack(model: nn.Module, work: Work, engine: Engine | None) -> AttackResult:
+    samples, bound = work.samples, work.bound
     if not len(samples):
         nothing = torch.empty(0, dtype=torch.int64, device=samples.x.device)
         return AttackResult(samples.x, nothing, nothing)
     if engine is not None:
-        return engine.attack(model, samples.x, samples.y, bound, threat, seed)
+        return engine.attack(model, samples.x, samples.y, bound, work.threat, work.seed)
     parts = threads_for(model, samples.x, bound)
     if parts == 1:
-        return attacked(model, samples, bound, threat, seed)
-    work = Work(samples, bound, threat, seed)
+        return work.run(model)
     if threads_pay(model):
         return in_threads([work.here] * parts, model, len(samples))
     beside = [beyond(one, work) for one in companions_for(bound, len(samples), parts)]
     if not beside:
-        return attacked(model, samples, bound, threat, seed)
+        return work.run(model)
     return in_threads([work.here, *beside], model, len(samples))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -18,6 +18,7 @@ from drelu_cli.data.contract import DataSplits
 from drelu_cli.data.loading import sample_order
 from drelu_cli.evaluation.preflight import attackable, check_repeats, preflight
 from drelu_cli.evaluation.suite import check_fits, not_run, run_attack
+from drelu_cli.evaluation.walks import Search, Walks
 from drelu_cli.runtime.provenance import provenance
 from drelu_cli.store.connect import Store
 from drelu_cli.workflows.cascade import answers, borrow, predecessors, survivors
@@ -176,8 +177,10 @@ class Court:
         bound: Bound,
         rows: Sequence[int],
         at: Mapping[str, Any],
+        walks: Walks,
     ) -> None:
         """Attacks `rows` slice by slice; an outside engine takes them all at once."""
+        search = Search.of(bound, evaluation.threat, self.wanted.seed)
         named = {**at, "attack": bound.name, "eps": evaluation.eps, "samples": len(rows)}
         start, size = 0, SLICE if self.engine is None else len(rows)
         while start < len(rows):
@@ -191,7 +194,10 @@ class Court:
                 evaluation.threat,
                 seed=self.wanted.seed,
                 engine=self.engine,
+                ended=None if self.engine else walks.end(search, samples),
             )
+            if self.engine is None:
+                walks.keep(search, samples, judged.outcomes, judged.x_adv)
             if judged.outside:
                 self._name_outside(evaluation, judged.outside, len(part))
             self.store.add_outcomes(evaluation, judged.outcomes, seconds=judged.seconds)
@@ -219,6 +225,7 @@ class Trial:
         splits: its data set.
         rows: the list of samples, indices of the test split in the stored order.
         at: what progress lines say about the model.
+        walks: where searches have ended on it, for longer ones to go on.
     """
 
     court: Court
@@ -226,6 +233,7 @@ class Trial:
     splits: DataSplits
     rows: tuple[int, ...]
     at: Mapping[str, Any]
+    walks: Walks = field(default_factory=Walks)
 
     @cached_property
     def model(self) -> nn.Module:
@@ -236,7 +244,8 @@ class Trial:
         """Attacks those of `rows` for which no run of the same attack has an outcome."""
         left = borrow(self.court.store, evaluation, rows)
         if left:
-            self.court.attack(self.model, self.splits, evaluation, bound, left, self.at)
+            court = self.court
+            court.attack(self.model, self.splits, evaluation, bound, left, self.at, self.walks)
 
 
 def _rows(splits: DataSplits, wanted: Wanted, store: Store) -> list[int]:

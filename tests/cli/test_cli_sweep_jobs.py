@@ -41,6 +41,13 @@ def test_the_status_where_no_sweep_runs(capsys, tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
+def test_the_status_of_an_unknown_recipe_names_the_nearest(capsys, tmp_path):
+    code, _, err = run(capsys, "tabel1", "--status", "--store", str(tmp_path / "runs"))
+    assert code == 2
+    assert "tabel1" in err
+    assert "table1" in err
+
+
 def shown(*, terminal):
     output = Output("sweep")
     stream = io.StringIO()

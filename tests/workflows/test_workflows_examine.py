@@ -9,6 +9,7 @@ import pytest
 
 from drelu_cli.core.errors import ModelError
 from drelu_cli.core.records import MASKED, NO_FAILURE, NOT_EXAMINED, State, ThreatModel
+from drelu_cli.evaluation.walks import Walks
 from drelu_cli.store.connect import open_store
 from drelu_cli.workflows import court, rounds, runs
 from drelu_cli.workflows.attack import attack
@@ -347,3 +348,40 @@ def net():
         linear.bias.copy_(torch.arange(10.0) * 100)
     return nn.Sequential(nn.Flatten(), Rounding(), linear).eval()
 """
+
+
+@pytest.mark.slow
+def test_the_longer_walk_goes_on_where_the_evidence_left_it(nets, tmp_path, monkeypatch):
+    """What is lent saves passes of the model, and changes nothing that is stored."""
+    wanted = replace(ADAPTIVE, eps=(0.05,), samples=20)
+    lent = []
+    end = Walks.end
+
+    def watched(self, run, samples):
+        if lent is None:
+            return None
+        found = end(self, run, samples)
+        if found is not None:
+            lent.append((run.length, found.length, len(samples)))
+        return found
+
+    monkeypatch.setattr(Walks, "end", watched)
+    seen = []
+    for number in range(2):
+        store = shutil.copytree(nets.store, tmp_path / str(number))
+        context = Context(store=store, device="cpu")
+        entry = linf(attack([TWIN], wanted=wanted, context=context), TWIN)
+        walk = next(one for one in entry["verdict"]["remedy"] if one["attack"] == "square")
+        with open_store(store) as opened:
+            key = next(
+                one.key
+                for one in opened.evaluations(model_key=entry["model"])
+                if one.evaluation.given == {"queries": 10000, "ties": True}
+            )
+            outcomes = opened.outcomes(key, list(opened.stored_samples(key)))
+        states = [one.state for one in outcomes]
+        seen.append((walk["broken"], entry["columns"]["adaptive"], states))
+        if number == 0:
+            assert lent == [(10_000, 5_000, states.count(State.ROBUST) + walk["broken"])]
+            lent = None
+    assert seen[0] == seen[1]
