@@ -39,11 +39,16 @@ def parse_toml(text: str, *, where: str) -> dict[str, Any]:
         raise RecipeError(f"{where} is not TOML: {problem}") from None
 
 
+_OF_ANY = ("placement", "normalize")
+"""Fields of `[model]` that belong to no architecture in particular."""
+
+
 def merged(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
     """The recipe `high` over the recipe `low`, table by table; lists are replaced whole.
 
     Parts written as text (`activation = "drelu:cap=5"`) are spelled out on both sides first. A
-    part that changes its name drops the options of the part it replaces.
+    part that changes its name drops the options of the part it replaces, and keeps what is said
+    of any part.
     """
     out = spelled_out(low)
     for key, value in spelled_out(high).items():
@@ -51,8 +56,7 @@ def merged(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
         if not (isinstance(value, Mapping) and isinstance(below, Mapping)):
             out[key] = value
         elif key in PARTS and value.get("name", below.get("name")) != below.get("name"):
-            kept = {"placement": below["placement"]} if "placement" in below else {}
-            out[key] = {**kept, **value}
+            out[key] = {**{name: below[name] for name in _OF_ANY if name in below}, **value}
         else:
             out[key] = _laid_over(below, value)
     return out

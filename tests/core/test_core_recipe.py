@@ -104,10 +104,11 @@ def test_merging_replaces_values_and_drops_a_replaced_part_s_options():
     assert merged(low, {"train": {"lr": 0.2}})["train"] == {"batch": 32, "lr": 0.2}
     assert merged(low, {"activation": "relu"})["activation"] == {"name": "relu"}
     assert merged(low, {"activation": {"name": "drelu"}})["activation"]["cap"] == 10.0
-    placed = {"model": {"name": "dense", "placement": "stem", "width": 4}}
+    placed = {"model": {"name": "dense", "placement": "stem", "normalize": True, "width": 4}}
     assert merged(placed, {"model": "resnet18"})["model"] == {
         "name": "resnet18",
         "placement": "stem",
+        "normalize": True,
     }
 
 
