@@ -43,9 +43,11 @@ class Walks:
             outcomes: one per sample.
             x: (N, ...) the points.
         """
+        if run.length is None:
+            return
         stands = torch.tensor([one.state is State.ROBUST for one in outcomes], dtype=torch.bool)
         size = int(stands.sum()) * x[:1].numel() * x.element_size()
-        if run.length is None or size == 0 or self._bytes + size > self.most_bytes:
+        if size == 0 or self._bytes + size > self.most_bytes:
             return
         self._bytes += size
         forwards = torch.tensor([one.forwards for one in outcomes])[stands]
@@ -56,8 +58,10 @@ class Walks:
 
     def end(self, run: Search, samples: Samples) -> Ended | None:
         """Where the longest shorter run left all of these samples; None where none did."""
-        kept = self._ends.get(run.key, {}) if run.length is not None else {}
-        shorter = sorted((one for one in kept if one < (run.length or 0)), reverse=True)
+        if run.length is None:
+            return None
+        kept = self._ends.get(run.key, {})
+        shorter = sorted((one for one in kept if one < run.length), reverse=True)
         found = (_joined(kept[one], samples) for one in shorter)
         return next((one for one in found if one is not None), None)
 

@@ -4,7 +4,6 @@ import os
 import signal
 
 import pytest
-import torch
 from small_attacks import net, same, samples
 from torch import nn
 
@@ -14,18 +13,12 @@ from drelu_cli.core.records import ThreatModel
 from drelu_cli.evaluation import beside, suite
 from drelu_cli.evaluation.beside import companions_for
 from drelu_cli.evaluation.suite import run_attack
-from drelu_cli.runtime.companion import company, dismiss
+from drelu_cli.runtime.companion import company
 
 THREAT = ThreatModel("linf", 0.2)
 
 
-@pytest.fixture(autouse=True)
-def two_cores():
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
-    dismiss()
+pytestmark = pytest.mark.usefixtures("two_cores")
 
 
 def alone(monkeypatch, model, given, bound):

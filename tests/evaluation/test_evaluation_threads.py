@@ -20,14 +20,6 @@ from drelu_cli.runtime.driver import Stopped, drive, micro_batch_size, stoppable
 THREAT = ThreatModel("linf", 0.2)
 
 
-@pytest.fixture
-def two_cores():
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.mark.parametrize(
     "bound",
     [

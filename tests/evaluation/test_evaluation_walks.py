@@ -13,19 +13,9 @@ from drelu_cli.core.records import State, ThreatModel
 from drelu_cli.evaluation import beside, suite
 from drelu_cli.evaluation.suite import run_attack
 from drelu_cli.evaluation.walks import Search, Walks
-from drelu_cli.runtime.companion import dismiss
 
 THREAT = ThreatModel("linf", 0.05)
 SHORT, MIDDLE, LONG = 40, 120, 400
-
-
-@pytest.fixture
-def two_cores():
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
-    dismiss()
 
 
 def walked(bind, model, given, *, threat=THREAT, kept=None):
