@@ -21,7 +21,7 @@ from drelu_cli.workflows.entries import Done, entries_of
 from drelu_cli.workflows.examine import examine
 from drelu_cli.workflows.plan import Wanted, tasks_for
 from drelu_cli.workflows.proving import prove
-from drelu_cli.workflows.subjects import DataCache, Outside, find_records
+from drelu_cli.workflows.subjects import DataCache, Outside, find_records, from_outside
 
 DEFAULT_SUITE = "whitebox"
 
@@ -93,9 +93,10 @@ def attack(
     curves: list[dict[str, Any]] = []
     failures: list[dict[str, str]] = []
     reused = run = 0
-    if not models and not (context.store / FILE_NAME).is_file():
+    if not any(map(from_outside, models)) and not (context.store / FILE_NAME).is_file():
+        sought = f"unknown model '{models[0]}': " if models else ""
         raise UnknownName(  # looking for models makes no folder
-            f"no models in the registry {context.store}",
+            f"{sought}no models in the registry {context.store}",
             hint="drelu train makes one; --store names another registry",
         )
     with open_store(context.store) as store:

@@ -11,9 +11,9 @@ from torch import nn
 
 from drelu_cli.activations import ACTIVATIONS
 from drelu_cli.activations.caps import learnable_caps
-from drelu_cli.core.errors import BadValue, DataError, DreluError, ModelError
-from drelu_cli.core.recipe import Data, Phase, Recipe
-from drelu_cli.core.registry import Bound
+from drelu_cli.core.errors import BadValue, DataError, DreluError, ModelError, UnknownName
+from drelu_cli.core.recipe import Activation, Data, Model, Phase, Recipe
+from drelu_cli.core.registry import Bound, Registry
 from drelu_cli.data.contract import DataSplits
 from drelu_cli.data.facts import facts
 from drelu_cli.data.generated import find_generated, open_generated
@@ -38,8 +38,8 @@ def effective(recipe: Recipe) -> Recipe:
         UnknownName: an unknown part or option.
         BadValue: an option of the wrong type, or a cap penalty where there are no caps.
     """
-    activation = ACTIVATIONS.bind(recipe.activation.name, **recipe.activation.options)
-    model = MODELS.bind(recipe.model.name, **recipe.model.options)
+    activation = _bound(ACTIVATIONS, recipe.activation)
+    model = _bound(MODELS, recipe.model)
     capped = bool(learnable_caps(_made(activation)))
     lambda_ = _lambda(recipe, capped)
     phases = [_phase(phase, recipe, capped) for phase in _spelled_phases(recipe)]
@@ -55,6 +55,15 @@ def effective(recipe: Recipe) -> Recipe:
     mapping["penalty"] = {"lambda": lambda_}
     mapping["data"] = _data(recipe)
     return Recipe.from_mapping(mapping)
+
+
+def _bound(parts: Registry, section: Activation | Model) -> Bound:
+    """The part of a section; the section's own fields are among what may have been meant."""
+    known = {*parts.options_of(section.name), *type(section).model_fields} - {"name"}
+    for option in section.options:
+        if option not in known:
+            raise UnknownName.among(f"option of {parts.kind} {section.name}", option, known)
+    return parts.bind(section.name, **section.options)
 
 
 def _data(recipe: Recipe) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -35,11 +36,13 @@ CASES = [
     (["train", "--set", "train.batch"], ["not section.key=value"]),
     (["train", "--set", "train.batc=3"], ["unknown key 'train.batc'", "did you mean batch"]),
     (["train", "--set", "train.batch=x"], ["train.batch", "integer", "'x'"]),
+    (["train", "--set", "model.normalise=true"], ["'normalise'", "did you mean normalize"]),
     (["train", "nowhere"], ["unknown recipe 'nowhere'", "known:"]),
     (["train", "nowhere.toml"], ["no recipe file 'nowhere.toml'"]),
     (["train", "table1"], ["is a grid of", "drelu sweep table1"]),
     (["train", "--dataset", "none.npz"], ["none.npz"]),
     (["attack"], ["no models in the registry", "drelu train"]),
+    (["attack", "some-net"], ["unknown model 'some-net'", "no models in the registry"]),
     (["attack", "--suite", "whitebx"], ["unknown suite 'whitebx'", "did you mean whitebox"]),
     (["compare"], ["no store in runs"]),
     (["compare", "--out", "t.pdf"], ["no known ending", "table.md"]),
@@ -61,6 +64,7 @@ def test_bad_input(drelu, words, expected):
         assert piece in ran.err
     assert "Traceback" not in ran.err
     assert len(ran.err.strip().splitlines()) <= 3
+    assert not Path("runs").exists()
 
 
 @pytest.mark.parametrize(
