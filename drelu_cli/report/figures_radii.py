@@ -31,15 +31,15 @@ from drelu_cli.report.layout import eps_text, norm_name
 
 _FEW = 3
 _BY = ["dataset", "architecture", "group", "norm"]
+# In the colour and with the marker of its treatment: colours alone repeat after eight.
 _COURT = {
-    "linestyle": DASHED, "linewidth": 1.8, "marker": "d", "markersize": 7,
-    "markeredgecolor": BLACK,
+    "linestyle": DASHED, "linewidth": 1.8, "markersize": 7, "markeredgecolor": BLACK,
 }  # fmt: skip
 _BARS = ("std", "wilson95")
 
 
 def draw_radii(points: pd.DataFrame) -> Any:
-    """One panel per data set, architecture, attack and norm; adaptive dashed in a line's colour."""
+    """One panel per data set, architecture, attack and norm; adaptive dashed in a line's look."""
     panels = list(panels_of(points, _BY))
     figure, axes = grid_of(len(panels))
     treatments = list(dict.fromkeys(points["treatment"]))
@@ -57,7 +57,7 @@ def draw_radii(points: pd.DataFrame) -> Any:
     handles = [handle(name, **looks[name]) for name in treatments]
     if (points["series"] == ADAPTIVE).any():
         text = name_of_series(ADAPTIVE)
-        handles.append(handle(text, color=GREY, **_COURT))
+        handles.append(handle(text, color=GREY, marker="o", **_COURT))
     if (points["interval"] == "wilson95").any():
         handles.append(handle("bars: Wilson 95 % interval", color=GREY, marker="|", markersize=9,
                               linestyle="none"))  # fmt: skip

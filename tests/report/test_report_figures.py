@@ -1,6 +1,7 @@
 """A figure shows the numbers of its frame, all of them, and marks what is not to be believed."""
 
 import io
+from collections import Counter
 
 import numpy as np
 import pandas as pd
@@ -235,6 +236,21 @@ def test_over_eps_a_line_per_treatment_with_intervals():
     }  # fmt: skip
 
 
+def test_thirteen_methods_over_eps_can_be_told_apart():
+    rows = []
+    for at in range(13):
+        more = {"treatment": f"D-ReLU-{at}", "group": "pgd", "axis": "eps"}
+        for eps in (0.0, 0.1):
+            rows.append(point(eps, "pgd", 0.9 - at / 50, eps=eps, **more))
+            rows.append(point(eps, "adaptive", 0.4 - at / 50, eps=eps, **more))
+    (axis,) = draw(frame(*rows), "eps").axes
+    looks = Counter(
+        (one.get_color(), one.get_marker()) for one in axis.lines if one.get_marker() != "None"
+    )
+    assert sorted(looks.values()) == [2] * 13  # a method's own line and its adaptive one
+    assert sum(one.is_dashed() for one in axis.lines) == 13
+
+
 def test_epochs_stand_beside_the_gap():
     rows = []
     for group in ("ReLU", "overfit"):
@@ -254,16 +270,19 @@ def test_epochs_stand_beside_the_gap():
     assert {"ReLU", "overfit", "claimed (white box)"} <= set(legend_texts(figure))
 
 
-def test_every_minimum_is_in_both_panels():
+def test_every_minimum_is_in_all_three_panels():
     rows = []
     for hop, mark in enumerate(("accepted", "rejected", "")):
-        more = {"axis": "sensitivity", "mark": mark, "verdict": "masked"}
+        treatment = f"sens-0 hop {hop}"
+        more = {"axis": "sensitivity", "mark": mark, "verdict": "masked", "treatment": treatment}
         rows.append(point(-1.0 + hop, "loss", 0.1 * hop, quantity="loss", **more))
         rows += [point(-1.0 + hop, name, 0.2 * hop, **more) for name in ("pgd", "adaptive")]
     figure = draw(frame(*rows), "sensitivity")
-    left, right = figure.axes
+    left, middle, right = figure.axes
     assert {(-1.0, 0.0), (0.0, 0.1), (1.0, 0.2)} <= markers(left, "full")
-    assert markers(right, "none") == {(-1.0, 0.0), (0.0, 20.0), (1.0, 40.0)}
+    assert markers(middle, "none") == {(-1.0, 0.0), (0.0, 20.0), (1.0, 40.0)}
+    assert markers(right, "none") == {(0.0, 0.0), (0.1, 20.0), (0.2, 40.0)}
+    assert "loss" in right.get_xlabel()
     assert {"hop accepted", "hop rejected"} <= set(legend_texts(figure))
 
 

@@ -36,6 +36,14 @@ def grid(tmp_path):
     return path
 
 
+def test_options_of_the_architecture_are_timed_apart(grid, tmp_path):
+    grid.write_text(GRID.replace("width = 16", "") + '"model.width" = [16, 512]\n')
+    narrow, wide = dry(grid, tmp_path).estimate.speeds
+    assert wide.weights > 10 * narrow.weights
+    assert "512" in wide.name
+    assert "512" not in narrow.name
+
+
 def test_counts_follow_from_the_grid(grid, tmp_path):
     found = dry(grid, tmp_path).estimate
     assert (found.trainings, found.evaluations) == (4, 8)

@@ -113,7 +113,11 @@ activation = ["relu"]
 
 @pytest.mark.slow
 def test_a_sweep_killed_at_three_random_moments_ends_with_the_same_table(tmp_path):
-    """Nothing is trained twice: the batches are counted, but for an epoch under way per kill."""
+    """Nothing is trained twice: the batches are counted, but for an epoch under way per kill.
+
+    A kill comes a random number of batches and then a random time after the start, so that it
+    meets trainings and attacks, on a fast machine and on a slow one, and never the end.
+    """
     import json
     import random
 
@@ -135,19 +139,27 @@ def test_a_sweep_killed_at_three_random_moments_ends_with_the_same_table(tmp_pat
             env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         )  # fmt: skip
         if kill_after is not None:
-            time.sleep(kill_after)
+            more, seconds = kill_after
+            log = tmp_path / f"{name}.txt"
+            wanted = lines(log) + more
+            while lines(log) < wanted and process.poll() is None:
+                time.sleep(0.01)
+            time.sleep(seconds)
             process.kill()
-        return process.communicate()[0]
+        out = process.communicate()[0]
+        assert process.returncode == (0 if kill_after is None else -signal.SIGKILL), kill_after
+        return out
 
     sweep = ("sweep", str(tmp_path / "grid.toml"), "--json")
-    began = time.perf_counter()
     whole = json.loads(run("whole", *sweep))
-    length = time.perf_counter() - began
-    killed_at = [moments.uniform(0.2, 0.8) * length for _ in range(3)]
+    batches_of_all = lines(tmp_path / "whole.txt")
+    killed_at = [
+        (moments.randint(1, batches_of_all // 5), moments.uniform(0.0, 0.3)) for _ in range(3)
+    ]
     for moment in killed_at:
         run("killed", *sweep, kill_after=moment)
     final = json.loads(run("killed", *sweep))
-    where = f"killed after {killed_at} of {length:.1f} s"
+    where = f"killed after {killed_at} batches and seconds of {batches_of_all}"
     assert (final["failures"], whole["failures"]) == ([], []), where
     assert final["trainings"]["planned"] == 4 == whole["trainings"]["done"]
     for name in ("whole", "killed"):
@@ -160,6 +172,11 @@ def test_a_sweep_killed_at_three_random_moments_ends_with_the_same_table(tmp_pat
     assert set(once) == set(again), where
     repeated = {epoch for epoch in again if again[epoch] != once[epoch]}
     assert len(repeated) <= 3, f"{where}: trained again: {repeated}"
+
+
+def lines(log: Path):
+    """How many batches were trained so far, in all runs together."""
+    return len(log.read_text().splitlines()) if log.exists() else 0
 
 
 def batches(log: Path):
