@@ -157,22 +157,22 @@ def estimate(planned: Iterable[Planned], context: Context) -> Estimate:
 
 
 def _speed(job: Planned, speeds: dict[str, Speed], device: torch.device, context: Context) -> Speed:
-    """Passes of the job's model, timed once for all jobs whose models differ in weights alone."""
-    recipe = job.recipe
-    options = ", ".join(f"{key}={value}" for key, value in (recipe.model.model_extra or {}).items())
-    at = "" if recipe.model.placement == "head" else f" ({recipe.model.placement})"
-    key = f"{recipe.model.name}{at} on {recipe.data.name}, {options}"
+    """Passes of the architecture with its options, timed once, whatever the activation."""
+    model = job.recipe.model
+    at = "" if model.placement == "head" else f" ({model.placement})"
+    name = f"{model.name}{at} on {job.recipe.data.name}"
+    options = ", ".join(f"{key}={value}" for key, value in (model.model_extra or {}).items())
+    key = f"{name}, {options}"
     if key not in speeds:
-        name = f"{recipe.model.name}{at} on {recipe.data.name}"
         if any(one.name == name for one in speeds.values()):
             name = key  # the same architecture with other options
         context.note(f"timing passes: {name}")
-        model = build_model(recipe, job.data).to(device)
+        net = build_model(job.recipe, job.data).to(device)
         images = as_float(job.data.train.images[:_MEASURED_ON]).to(device)
         labels = job.data.train.labels[:_MEASURED_ON].to(device)
-        state = model.state_dict().values()
+        state = net.state_dict().values()
         size = sum(one.numel() * one.element_size() for one in state)
-        speeds[key] = Speed(name, measure_passes(model, images, labels), size)
+        speeds[key] = Speed(name, measure_passes(net, images, labels), size)
     return speeds[key]
 
 
