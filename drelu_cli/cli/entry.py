@@ -17,6 +17,7 @@ import typer
 from drelu_cli.cli.app import app
 from drelu_cli.cli.console import json_text, make_console
 from drelu_cli.core.errors import DreluError
+from drelu_cli.runtime.allocator import keep_freed_memory
 
 # Typer carries its own copy of click in some releases and imports click in others; the class
 # that all usage errors share is reached through the one that Typer exports.
@@ -39,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """The command `drelu`. Ends the process with its exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
+    keep_freed_memory()
     words = [word for word in words if word != "--debug"]
     sys.exit(_run(words, debug=debug, json="--json" in words))
 

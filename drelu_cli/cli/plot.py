@@ -61,6 +61,15 @@ def plot(
             show_default=False,
         ),
     ] = None,
+    select: Annotated[
+        str | None,
+        typer.Option(
+            help="One lambda stands for D-ReLU, chosen as by compare: validation or adaptive. "
+            "Default: all are drawn.",
+            show_default=False,
+            metavar="RULE",
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -80,6 +89,7 @@ def plot(
       drelu plot fig11
       drelu plot --over lambda --where dataset=mnist --out lambda.png
       drelu plot --over eps --attack pgd
+      drelu plot fig25 --select validation
     """
     from drelu_cli.workflows.context import Context
     from drelu_cli.workflows.plot import plot as run
@@ -92,6 +102,7 @@ def plot(
         where=parse_where(where),
         samples=samples,
         attack_seed=attack_seed,
+        select=select,
         out=out,
         preset=preset,
         options=parse_assignments(set_),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from drelu_cli.core.errors import DreluError
+from drelu_cli.runtime.allocator import keep_freed_memory
 
 
 def import_path() -> tuple[str, ...]:
@@ -29,6 +30,7 @@ def called(function: str, config: Mapping[str, Any]) -> dict[str, Any]:
         function: `package.module:function`.
         config: its argument.
     """
+    keep_freed_memory()
     try:
         value = _function(function)(config)
     except KeyboardInterrupt:

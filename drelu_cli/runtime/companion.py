@@ -18,6 +18,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
+from drelu_cli.runtime.allocator import keep_freed_memory
 from drelu_cli.runtime.driver import Stopped, stop_asked
 from drelu_cli.runtime.processes import close_pipes, spawned
 from drelu_cli.runtime.slots import ONE_THREAD
@@ -131,6 +132,7 @@ def main(arguments: list[str]) -> int:
     follow(int(arguments[0]))
     calls, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     keep_pipes()
+    keep_freed_memory()
     while True:
         try:
             function, given = pickle.load(calls)  # noqa: S301 - by our own parent

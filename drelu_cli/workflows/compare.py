@@ -25,7 +25,13 @@ from drelu_cli.workflows.cells import (
 from drelu_cli.workflows.certificates import violations
 from drelu_cli.workflows.context import Context
 from drelu_cli.workflows.files import check_folder, write_atomically
-from drelu_cli.workflows.selection import ADAPTIVE, Selected, check_rule, select_lambda
+from drelu_cli.workflows.selection import (
+    ADAPTIVE,
+    Selected,
+    adaptive_column,
+    check_rule,
+    select_lambda,
+)
 from drelu_cli.workflows.verdicts import examined_elsewhere
 
 Format = Literal["md", "tex", "csv", "html"]
@@ -107,7 +113,7 @@ def compare(
         notes += examined_elsewhere(store, records, frame)
         columns, per_model = column_rows(store, frame, labels)
         selected = select_lambda(
-            records, labels, _adaptive(per_model) if select == ADAPTIVE else None
+            records, labels, adaptive_column(per_model) if select == ADAPTIVE else None
         )
         contradicted = [one for record in records for one in violations(store, record)]
         measures = _measures(store, frame, labels, context) if sensitivity else None
@@ -127,23 +133,6 @@ def _measures(
     from drelu_cli.workflows.sensitivity import sensitivity_rows  # imports torch
 
     return sensitivity_rows(store, frame, labels, context)
-
-
-def _adaptive(per_model: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
-    """The adaptive column by model, under one threat per data set: that most models have it for."""
-    counts: dict[tuple[str, str, float], int] = {}
-    for row in per_model:
-        if row["adaptive"] is not None:
-            place = (row["dataset"], row["norm"], row["eps"])
-            counts[place] = counts.get(place, 0) + 1
-    best: dict[str, tuple[str, str, float]] = {}
-    for place in sorted(counts, key=lambda one: counts[one]):
-        best[place[0]] = place
-    return {
-        row["model_key"]: row["adaptive"]
-        for row in per_model
-        if best.get(row["dataset"]) == (row["dataset"], row["norm"], row["eps"])
-    }
 
 
 def _format(out: Path | None) -> Format | None:

@@ -223,6 +223,12 @@ def _own_radius(entry: SuiteEntry, dataset: str, norm: Norm) -> float:
     return declared.l2_bound if entry.bound == "dataset" else float(entry.bound)
 
 
+def no_longer_than(bound: Bound, most: int | None) -> bool:
+    """Whether an attack keeps to a recipe's `max_steps`; None allows everything."""
+    lengths = (bound.effective[name] for name in _LENGTHS if name in bound.effective)
+    return most is None or all(length <= most for length in lengths)
+
+
 def _cut(attack: str, options: dict[str, Any], most: int | None) -> dict[str, Any]:
     if most is None:
         return options

@@ -23,6 +23,13 @@ from drelu_cli.workflows.points_swept import swept_points
 from drelu_cli.workflows.points_training import epoch_points, sensitivity_points
 from drelu_cli.workflows.presets import DEFAULT_PRESET
 from drelu_cli.workflows.recipes import Options, read_source
+from drelu_cli.workflows.selection import (
+    ADAPTIVE,
+    adaptive_column,
+    check_rule,
+    not_selected,
+    select_lambda,
+)
 from drelu_cli.workflows.subjects import DataCache
 
 _ENDINGS = (".png", ".svg", ".csv", ".pdf")
@@ -91,6 +98,7 @@ def plot(
     where: Mapping[str, str] | None = None,
     samples: int | None = None,
     attack_seed: int | None = None,
+    select: str | None = None,
     out: Path | None = None,
     preset: str = DEFAULT_PRESET,
     options: Options = (),
@@ -105,6 +113,8 @@ def plot(
         where: keep models whose column has this value, e.g. `{"dataset": "mnist"}`.
         samples: the first N of the fixed order; default: what most results cover.
         attack_seed: which attack seed's results; None takes the recipe's, else 0.
+        select: one lambda stands for D-ReLU, chosen as in tables: `validation` (PGD-10) or
+            `adaptive` (that column); None draws all of them.
         out: the files' name; its ending decides nothing. Default: the recipe's name.
         preset: of the recipe.
         options: of the recipe, dotted fields and values.
@@ -114,6 +124,8 @@ def plot(
         DreluError: nothing stored that fits, an unknown axis, recipe or attack.
     """
     context = context or Context()
+    if select is not None:
+        check_rule(select)
     if over is not None:
         check_axis(over)  # a typing error must not load data, or download it
     asked = _asked(recipe, over, preset, options, context)
@@ -129,6 +141,9 @@ def plot(
             attacks=attacks,
             planned=_DEFAULT_ATTACKS.get(asked.over) or asked.attacks,
         )
+        if select is not None:
+            found, chosen = _selected(found, select, asked.over)
+            more = [*more, *chosen]
         points, on_points = _points(asked.over, found, store)
     frame = pd.DataFrame([{**_EMPTY, **point} for point in points])
     frame = frame[list(POINT_COLUMNS)].astype({"mean": float, "low": float, "high": float})
@@ -216,6 +231,18 @@ def _models(store: Store, asked: _Asked, context: Context) -> tuple[set[str], li
         ]
     moments = {one.key for one in registered if is_moment(one) and one.summary["parent"] in trained}
     return trained | moments, notes
+
+
+def _selected(found: Results, rule: str, over: str) -> tuple[Results, list[str]]:
+    """Without the lambdas that were not chosen, and what a reader must know of the choice."""
+    if over == "lambda":
+        raise BadValue("--select leaves one lambda, over lambda all are drawn", hint="--over eps")
+    records = list(found.records.values())
+    rows = [dict(row) for row in found.columns.values()]
+    column = adaptive_column(rows) if rule == ADAPTIVE else None
+    selected = select_lambda(records, found.labels, column)
+    sentences = [one.sentence for one in selected if one.candidates > 1]
+    return found.without(not_selected(records, selected, found.labels)), sentences
 
 
 def _points(over: str, found: Results, store: Store) -> tuple[list[Point], list[str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -54,6 +54,14 @@ class Results:
     datasets: Mapping[str, str]
     columns: Mapping[tuple[str, str, float], Mapping[str, Any]]
     series: tuple[str, ...]
+
+    def without(self, keys: Collection[str]) -> Results:
+        """The same but for these models."""
+        return replace(
+            self,
+            frame=self.frame[~self.frame["model_key"].isin(keys)].reset_index(drop=True),
+            records={key: one for key, one in self.records.items() if key not in keys},
+        )
 
     def threat(self, dataset: str) -> Threat | None:
         """The threat of a data set's plot: that which most of its attacks are stored at."""

@@ -23,6 +23,7 @@ from drelu_cli.evaluation.verdict import MORE_THAN_CONTROL, Contest, contest
 from drelu_cli.workflows.court import Trial
 from drelu_cli.workflows.entries import Done
 from drelu_cli.workflows.evidence import measured
+from drelu_cli.workflows.plan import no_longer_than
 from drelu_cli.workflows.runs import (
     identity,
     plain_attacks,
@@ -42,7 +43,9 @@ def quick_remedy(
     here = [one.task.bound for one in done if one.task.threat == threat]
     budget = count * sum(allotted(bound, classes) for bound in here)
     stands = standing(list(runs.values()))
+    most = trial.court.wanted.max_steps
     planned = quick_round(trial.model, measured(trial), threat, classes)
+    planned = [bound for bound in planned if no_longer_than(bound, most)]
     affordable: list[Bound] = []
     for bound in planned:
         budget -= sum(stands) * allotted(bound, classes)

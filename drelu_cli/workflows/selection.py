@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean
+from typing import Any
 
 from drelu_cli.core.errors import UnknownName
 from drelu_cli.core.records import ModelRecord
@@ -95,6 +96,39 @@ def select_lambda(
         longest = max(lists.values(), key=lambda group: len({r.lambda_ for r in group}))
         found.append(_best(dataset, architecture, longest, labels, adaptive))
     return found
+
+
+def adaptive_column(per_model: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+    """The adaptive column by model, under one threat per data set: that most models have it for.
+
+    Args:
+        per_model: rows with model_key, dataset, norm, eps and adaptive, as `column_rows` gives.
+    """
+    counts: dict[tuple[str, str, float], int] = {}
+    for row in per_model:
+        if row["adaptive"] is not None:
+            place = (row["dataset"], row["norm"], row["eps"])
+            counts[place] = counts.get(place, 0) + 1
+    best: dict[str, tuple[str, str, float]] = {}
+    for place in sorted(counts, key=lambda one: counts[one]):
+        best[place[0]] = place
+    return {
+        row["model_key"]: row["adaptive"]
+        for row in per_model
+        if best.get(row["dataset"]) == (row["dataset"], row["norm"], row["eps"])
+    }
+
+
+def not_selected(
+    records: Sequence[ModelRecord], selected: Sequence[Selected], labels: Mapping[str, str]
+) -> set[str]:
+    """Keys of the candidates that another lambda stands for."""
+    chosen = {(one.dataset, one.architecture): one.label for one in selected}
+    return {
+        record.key
+        for record in filter(_takes_part, records)
+        if labels[record.key] != chosen[record.dataset, record.architecture]
+    }
 
 
 def _takes_part(record: ModelRecord) -> bool:

@@ -40,7 +40,8 @@ def made(name="mobilenet_v2", *, shape=(3, 8, 8), placement="head", activation="
 def weights_of(name):
     """A state dict as torchvision's, with running statistics that moved."""
     with seeded_initialisation(f"weights of {name}"):
-        state = getattr(import_torchvision().models, name)(weights=None).state_dict()
+        options = {"init_weights": False} if name == "inception_v3" else {}
+        state = getattr(import_torchvision().models, name)(weights=None, **options).state_dict()
         for key, tensor in state.items():
             if "running" in key:
                 tensor += torch.rand_like(tensor)
@@ -78,6 +79,37 @@ def test_the_backbone_is_the_files_and_the_head_is_new(file, state):
     assert taken.left_out == ("classifier",)
     assert "new: extra and output layer; not used: classifier" in taken.sentence
     assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+IMAGENET = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+HALF = [0.5, 0.5, 0.5], [0.5, 0.5, 0.5]
+# What of torchvision's file is not used, and the normalisation that its weights expect.
+OTHERS = {
+    "resnet50": (("fc",), IMAGENET),
+    "resnet101": (("fc",), IMAGENET),
+    "inception_v3": (("AuxLogits", "fc"), HALF),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("side", [32, 128])
+@pytest.mark.parametrize("name", OTHERS)
+def test_the_other_backbones_take_theirs(name, side, tmp_path):
+    state = weights_of(name)
+    left_out, (mean, std) = OTHERS[name]
+    model = made(name, shape=(3, side, side))
+    untouched = body(made(name, shape=(3, side, side)))
+    taken = start_from(model, name, saved(state, tmp_path / "weights.pt"), frozen=True)
+    # torchvision's ResNets begin with a 7x7 convolution, ours with 3x3 below 128 pixels.
+    new = ("conv1.weight",) if name.startswith("resnet") and side == 32 else ()
+    assert (set(taken.left_out), taken.new, taken.summed) == (set(left_out), new, ())
+    for key, tensor in body(model).items():
+        assert torch.equal(tensor, untouched[key] if key in new else state[key]), key
+    found = [b.flatten().tolist() for b in (model.normalize.mean, model.normalize.std)]
+    assert found == [pytest.approx(mean), pytest.approx(std)]
+    trained = {key for key, p in model.named_parameters() if p.requires_grad}
+    head = {f"net.1.{key}" for key, _ in model.net[1].named_parameters()}
+    assert trained == {*(f"net.0.{key}" for key in new), *head}
 
 
 @pytest.mark.parametrize("shape", [(3, 8, 8), (1, 8, 8)])

@@ -83,6 +83,16 @@ def test_images_of_28_to_64_pixels(name, shape):
     assert check_input(made(name, shape=shape), shape) == 5
 
 
+@pytest.mark.parametrize("name", slow("mobilenet_v2", "resnet50", "resnet101", "inception_v3"))
+@pytest.mark.parametrize("placement", ["stem", "all"])
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (3, 64, 64)])
+def test_the_other_placements_at_28_to_64_pixels(name, placement, shape):
+    model = made(name, shape=shape, placement=placement)
+    assert check_input(model, shape) == 5
+    capped = [width for kind, width in sites(model) if kind is DReLU]
+    assert len(capped) == (1 if placement == "stem" else BODIES[name][1] + 1)
+
+
 def _mobilenet(net):
     net.classifier = nn.Identity()
 

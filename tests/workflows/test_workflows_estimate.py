@@ -6,6 +6,7 @@ from drelu_cli.attacks.augment import bind_attack
 from drelu_cli.attacks.costs import allotted, typical
 from drelu_cli.report.plan import duration, estimate_lines, size_text
 from drelu_cli.workflows.context import Context
+from drelu_cli.workflows.estimate import COURT_PASSES
 from drelu_cli.workflows.sweep import sweep
 
 GRID = """
@@ -60,6 +61,29 @@ def test_times_are_passes_times_measured_passes(grid, tmp_path):
                  for name in ("fgsm", "pgd"))  # fmt: skip
     assert found.attack_seconds == pytest.approx(4 * 20 * budget * passes.gradient / 2)
     assert 0 < found.expected_attack_seconds < found.attack_seconds
+
+
+def test_the_court_is_billed_where_it_sits(grid, tmp_path):
+    options = (("attack.attacks", []), ("attack.suite", "adaptive"))
+    seconds = {}
+    for most in (2, 5000):  # of all the suite's attacks, Square's 5,000 queries are the most
+        found = dry(grid, tmp_path, *options, ("attack.max_steps", most)).estimate
+        seconds[most] = found.attack_seconds / found.speeds[0].passes.gradient
+    court = 4 * 20 * COURT_PASSES / 2
+    assert seconds[2] < 0.1 * court
+    assert seconds[5000] > court
+    unlimited = dry(grid, tmp_path, *options).estimate
+    assert unlimited.attack_seconds / unlimited.speeds[0].passes.gradient > court
+
+
+def test_the_lines_say_what_is_to_do_and_what_was_measured(grid, tmp_path):
+    found = dry(grid, tmp_path).estimate
+    text = "\n".join(estimate_lines(found.document))
+    assert "to train: 4, on 800 images" in text
+    assert "to attack: 8 times, 160 images in all" in text
+    assert size_text(found.bytes) in text
+    assert "dense on digits: " in text
+    assert "us forward" in text
 
 
 def test_basin_hops_are_epochs_too(grid, tmp_path):

@@ -171,6 +171,14 @@ def test_the_first_remedy_costs_no_more_than_the_run(context):
     assert len(remedy) == 1
 
 
+@pytest.mark.parametrize("most", [None, 39])
+def test_the_first_remedy_is_no_longer_than_a_recipe_allows(context, most):
+    attacks = ("fgsm", "pgd:steps=39", "apgd_dlr:steps=39")
+    wanted = Wanted(None, attacks, "linf", None, samples=SAMPLES, max_steps=most)
+    remedy = linf(attack([CAPPED], wanted=wanted, context=context), CAPPED)["verdict"]["remedy"]
+    assert bool(remedy) is (most is None)
+
+
 def test_an_honest_net_gets_no_remedy_in_a_plain_run(context):
     verdict = linf(attack([TWIN], wanted=PLAIN, context=context), TWIN)["verdict"]
     assert verdict["remedy"] == []

@@ -1,6 +1,7 @@
 """The points of a plot are what is stored: the right nets, one threat, seeds averaged."""
 
 import io
+import re
 import shutil
 import statistics
 from dataclasses import replace
@@ -384,3 +385,47 @@ def test_a_misspelt_axis_is_said_before_any_data_is_looked_for(tmp_path):
     with pytest.raises(UnknownName, match="lamda"):
         plot("fig11", over="lamda", context=nowhere)
     assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize("rule", ["validation", "adaptive"])
+def test_one_lambda_can_stand_for_all(rule, drawn, context):
+    notes = " ".join(compare(context=context, select=rule).notes)
+    (chosen,) = re.findall(r"digits dense: (D-ReLU-[\d.]+) is selected of 2 lambdas", notes)
+    every = drawn(over="eps", attacks=["pgd"])
+    report = drawn(over="eps", attacks=["pgd"], select=rule)
+    dropped = {"D-ReLU-0", "D-ReLU-0.1"} - {chosen}
+    assert set(every.points["treatment"]) - set(report.points["treatment"]) == dropped
+    assert {"ReLU", "D-ReLU-1 (stem)", chosen} <= set(report.points["treatment"])
+    assert any(f"{chosen} is selected of 2 lambdas" in note for note in report.notes)
+
+
+def test_a_selection_needs_a_known_rule_and_another_axis(drawn):
+    with pytest.raises(UnknownName, match="validaton"):
+        drawn(over="eps", select="validaton")
+    with pytest.raises(BadValue, match="over lambda all are drawn"):
+        drawn(over="lambda", select="validation")
+
+
+SWEPT = {
+    "m": ("S-ReLU", "activation", ["srelu:cap=0.5", "srelu:cap=2"]),
+    "weight": ("sens", "scheme", ["sensitivity:weight=0.1", "sensitivity:weight=0.3"]),
+}
+
+
+@pytest.mark.parametrize("over", SWEPT)
+def test_the_cap_and_the_weight_are_axes(over, tmp_path):
+    group, field, parts = SWEPT[over]
+    context = Context(store=tmp_path / "runs", device="cpu")
+    base = {"activation": "relu"}
+    for part in parts:
+        train(options=[*{**base, field: part}.items(), *QUICK], context=context)
+    attack(wanted=wanted("fgsm"), context=context)
+    points = plot(over=over, out=tmp_path / "figure", context=context).points
+    (panel,) = set(points["group"])
+    assert panel == group
+    for part in parts:
+        value = float(part.partition("=")[2])
+        label = f"S-ReLU-{value:g}" if over == "m" else f"sens-{value:g}"
+        for name in ("clean", "fgsm"):
+            found, expected = row(points, x=value, series=name), cell(context, label, name)
+            assert found["mean"] == pytest.approx(expected["mean"])

@@ -7,12 +7,16 @@ import pytest
 from drelu_cli.core.errors import RecipeError, UnknownName
 from drelu_cli.published.tables import published_table
 from drelu_cli.workflows.effective import effective, label_of, name_of
+from drelu_cli.workflows.jobs import wanted_of
+from drelu_cli.workflows.plan import tasks_for
 from drelu_cli.workflows.presets import PRESETS
 from drelu_cli.workflows.recipes import members, read_source, recipe_names
 
 NAMES = recipe_names()
 TABLES = [f"table{number}" for number in range(1, 10)]
 FIGURES = [f"fig{number}" for number in range(11, 28)]
+# Options that make an attack long.
+LENGTHS = ("steps", "max_steps", "search_steps", "queries")
 
 
 def of(name, preset="fast", options=()):
@@ -50,7 +54,12 @@ def test_tiny_is_tiny(name):
         assert one.data.train_samples <= 256
         assert all(phase.epochs <= 1 for phase in one.phase)
         assert one.train.hops <= 1
-        assert (one.attack.samples <= 32, one.attack.max_steps) == (True, 2)
+        assert one.attack.samples <= 32
+        tasks = tasks_for(one.data.name, wanted_of(one))
+        assert tasks
+        for task in tasks:
+            lengths = {name: task.bound.effective.get(name, 0) for name in LENGTHS}
+            assert max(lengths.values()) <= 2, (task.bound.name, lengths)
 
 
 @pytest.mark.parametrize("name", [*TABLES, *FIGURES])
@@ -159,6 +168,15 @@ def test_extending_in_a_circle_or_nothing_is_refused(tmp_path):
     with pytest.raises(UnknownName, match="tabel2") as caught:
         read_source(str(one))
     assert "table2" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("name", ["table1", "table2", "fig25"])
+def test_the_number_of_training_images_can_be_set_over_every_layer(name, preset):
+    """table1 has it in its axis of architectures, table2 in its preset."""
+    found = of(name, preset, [("data.train_samples", 300)])
+    assert len(found) == len(packaged(name, preset))
+    assert {one.data.train_samples for one in found} == {300}
 
 
 def test_an_option_with_a_list_narrows_an_axis():
