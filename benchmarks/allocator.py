@@ -24,15 +24,10 @@ ROUNDS = 5
 LEFT_ALONE = {"MALLOC_ARENA_TEST": "8"}  # glibc's own default on 64 bits
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 SMALL = ["--set", "data.train_samples=2000", "--set", "data.validation_samples=500"]
-SMALLER = ["--set", "data.train_samples=192", "--set", "data.validation_samples=64"]
 TRAIN = {
     "train dense, MNIST": ["--dataset", "mnist", "--model", "dense", "--epochs", "3"],
     "train shallow_cnn, MNIST": [
         "--dataset", "mnist", "--model", "shallow_cnn", "--epochs", "2", *SMALL,
-    ],
-    "train mobilenet_v2, CIFAR-10": [
-        "--dataset", "cifar10", "--model", "mobilenet_v2", "--epochs", "2", "--batch", "64",
-        *SMALLER,
     ],
 }  # fmt: skip
 ATTACK = "attack shallow_cnn, PGD-40, 400 images"

@@ -15,6 +15,7 @@ from drelu_cli.workflows.recipes import members, read_source, recipe_names
 NAMES = recipe_names()
 TABLES = [f"table{number}" for number in range(1, 10)]
 FIGURES = [f"fig{number}" for number in range(11, 28)]
+GENERATED = {"table6", "table7", "table8", "table9", *(f"fig{number}" for number in range(19, 25))}
 # Options that make an attack long.
 LENGTHS = ("steps", "max_steps", "search_steps", "queries")
 
@@ -62,13 +63,33 @@ def test_tiny_is_tiny(name):
             assert max(lengths.values()) <= 2, (task.bound.name, lengths)
 
 
+BLACK_BOX = {"table5", "table9", "fig16", "fig17", "fig18", "fig22", "fig23", "fig24"}
+OVER_EPS = {"fig25", "fig26", "fig27"}
+
+
 @pytest.mark.parametrize("name", [*TABLES, *FIGURES])
 def test_paper_is_as_printed(name):
     for one in packaged(name, "paper"):
         assert one.phase[0].epochs == 2000
         assert one.data.train_samples is None
+        assert one.attack.samples == 1000
         if one.activation.name == "drelu":
             assert one.activation.options["cap"] == 100.0
+            assert {phase.cap_lr for phase in one.phase} == {1e-3}
+        deep = one.model.name not in ("dense", "shallow_cnn")
+        assert one.model.pretrained == ("imagenet" if deep else None)
+        assert (one.data.generated is not None) == (name in GENERATED)
+        assert one.attack.norm == "linf"
+        radii = {
+            (task.threat.norm, task.threat.eps) for task in tasks_for(one.data.name, wanted_of(one))
+        }
+        linf = 0.1 if one.data.name == "mnist" else 0.01
+        if name in OVER_EPS:
+            assert {("linf", linf)} < radii
+            assert one.attack.attacks == ("apgd_ce",)
+        else:
+            assert radii == {("linf", linf), *([] if name in BLACK_BOX else [("l2", 18.0)])}
+            assert one.attack.suite == ("blackbox" if name in BLACK_BOX else "paper")
     assert {one.train.seed for one in packaged(name, "paper")} == {0, 1, 2}
 
 
