@@ -171,6 +171,7 @@ def test_the_first_remedy_costs_no_more_than_the_run(context):
     assert len(remedy) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("most", [None, 39])
 def test_the_first_remedy_is_no_longer_than_a_recipe_allows(context, most):
     attacks = ("fgsm", "pgd:steps=39", "apgd_dlr:steps=39")

@@ -412,6 +412,7 @@ SWEPT = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("over", SWEPT)
 def test_the_cap_and_the_weight_are_axes(over, tmp_path):
     group, field, parts = SWEPT[over]

@@ -192,7 +192,7 @@ def test_extending_in_a_circle_or_nothing_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-@pytest.mark.parametrize("name", ["table1", "table2", "fig25"])
+@pytest.mark.parametrize("name", ["table1", "table2"])
 def test_the_number_of_training_images_can_be_set_over_every_layer(name, preset):
     """table1 has it in its axis of architectures, table2 in its preset."""
     found = of(name, preset, [("data.train_samples", 300)])
