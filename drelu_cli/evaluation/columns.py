@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 from drelu_cli.core.records import COLUMNS, State
@@ -59,20 +58,6 @@ def _worse(before: int, now: int) -> int:
     if State.BROKEN in (before, now):
         return State.BROKEN
     return State.ROBUST if State.ROBUST in (before, now) else State.NOT_RUN
-
-
-def wilson(successes: int, total: int, *, z: float = 1.959963984540054) -> tuple[float, float]:
-    """The 95 % Wilson score interval of a share (Wilson 1927, doi 10.2307/2276774).
-
-    Returns:
-        (low, high) as fractions in [0, 1].
-    """
-    share = successes / total
-    centre = (share + z * z / (2 * total)) / (1 + z * z / total)
-    half = (z * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))) / (
-        1 + z * z / total
-    )
-    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def columns(norm: str, defaults: Mapping[str, Sequence[int]]) -> dict[str, float | None]:

@@ -9,7 +9,8 @@ from itertools import groupby
 from typing import Any
 
 from drelu_cli.core.records import OWN, Evaluation, ModelRecord, Outcome, State
-from drelu_cli.evaluation.columns import columns, cumulative, merged, robust_share, wilson
+from drelu_cli.evaluation.columns import columns, cumulative, merged, robust_share
+from drelu_cli.stats.outcomes import wilson_interval
 from drelu_cli.store.connect import Store
 from drelu_cli.store.evaluations import StoredEvaluation
 from drelu_cli.workflows.certificates import certificate_of, certified_share
@@ -219,7 +220,7 @@ def share_with_interval(states: Sequence[int]) -> dict[str, Any]:
     share = robust_share(states)
     if share is None:
         return {"robust_accuracy": None, "ci95": None}
-    low, high = wilson(round(share * len(states)), len(states))
+    low, high = wilson_interval(round(share * len(states)), len(states))
     return {"robust_accuracy": share, "ci95": [low, high]}
 
 

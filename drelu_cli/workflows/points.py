@@ -12,9 +12,9 @@ import pandas as pd
 
 from drelu_cli.core.errors import UnknownName
 from drelu_cli.core.records import NOT_EXAMINED, OWN, ModelRecord
-from drelu_cli.evaluation.columns import wilson
 from drelu_cli.evaluation.verdict import worst_word
 from drelu_cli.report.layout import attack_name
+from drelu_cli.stats.outcomes import wilson_interval
 from drelu_cli.store.connect import Store
 from drelu_cli.workflows.cells import (
     attack_names,
@@ -174,7 +174,7 @@ def averaged(values: Sequence[float], n_samples: int) -> Point:
     if len(values) > 1:
         spread = statistics.stdev(values)
         return {**found, "low": mean - spread, "high": mean + spread, "interval": "std"}
-    low, high = wilson(round(mean * n_samples), n_samples)
+    low, high = wilson_interval(round(mean * n_samples), n_samples)
     return {**found, "low": low, "high": high, "interval": "wilson95"}
 
 

@@ -1,7 +1,5 @@
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binomtest
 
 from drelu_cli.core.records import State
 from drelu_cli.evaluation.columns import (
@@ -11,7 +9,6 @@ from drelu_cli.evaluation.columns import (
     cumulative,
     merged,
     robust_share,
-    wilson,
     worst_case,
 )
 
@@ -36,13 +33,6 @@ def test_what_is_left_never_grows_and_is_the_worst_case(lists):
     shares = [robust_share(column) for column in left]
     assert shares == sorted(shares, reverse=True)
     assert shares[-1] == sum(all(c[i] == R for c in lists) for i in range(4)) / 4
-
-
-@given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
-def test_wilson_agrees_with_scipy(case):
-    successes, total = case
-    interval = binomtest(successes, total).proportion_ci(0.95, method="wilson")
-    assert wilson(successes, total) == pytest.approx((interval.low, interval.high), abs=1e-12)
 
 
 def test_claimed_is_cumulative_and_needs_every_attack():

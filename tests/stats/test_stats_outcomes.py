@@ -20,6 +20,13 @@ def test_wilson_agrees_with_statsmodels(n, share):
         assert wilson_interval(count, n, alpha) == pytest.approx(want, rel=1e-9, abs=1e-12)
 
 
+@pytest.mark.parametrize("n", [7, 50, 100])
+def test_none_and_all_have_exact_ends(n):
+    """Rounding would leave 3e-18 in the place of 0, and so in figures' data."""
+    assert wilson_interval(0, n)[0] == 0.0
+    assert wilson_interval(n, n)[1] == 1.0
+
+
 def test_shares_that_are_none_are_refused():
     for count, n in [(-1, 5), (6, 5), (0, 0)]:
         with pytest.raises(BadValue, match="is not a share"):
