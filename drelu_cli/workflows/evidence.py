@@ -150,16 +150,22 @@ def twin_in(store: Store, record: ModelRecord) -> ModelRecord | None:
     """The twin of a model that `store` has; see `twin_of`."""
     if record.source != "trained" or record.activation == "relu":
         return None
+    # Plain ReLU everywhere is plain ReLU in the head: grids need not train it twice.
+    places = ("all", "head") if record.placement == "all" else (record.placement,)
     # A grid has many twins with other seeds: they are read only where its own is missing.
-    return _first_twin(store, record, seed=record.seed) or _first_twin(store, record, seed=None)
+    asked = ((seed, placement) for placement in places for seed in (record.seed, None))
+    found = (_first_twin(store, record, seed=s, placement=p) for s, p in asked)
+    return next((twin for twin in found if twin is not None), None)
 
 
-def _first_twin(store: Store, record: ModelRecord, *, seed: int | None) -> ModelRecord | None:
+def _first_twin(
+    store: Store, record: ModelRecord, *, seed: int | None, placement: str
+) -> ModelRecord | None:
     found = store.models(
         dataset=record.dataset,
         architecture=record.architecture,
         activation="relu",
-        placement=record.placement,
+        placement=placement,
         scheme=record.scheme,
         seed=seed,
     )

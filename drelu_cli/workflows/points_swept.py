@@ -87,23 +87,28 @@ def _order(item: tuple[Value, Any]) -> tuple[bool, float, str]:
 
 
 def twins_of(found: Results, record: ModelRecord) -> list[ModelRecord]:
-    """The same training with plain ReLU, every seed of it; none for ReLU itself."""
+    """The same training with plain ReLU, every seed of it; none for ReLU itself.
+
+    Plain ReLU everywhere is plain ReLU in the head: that one stands in where there is no other.
+    """
     if record.activation == "relu":
         return []
-    return [
+    plain = [
         one
         for one in found.records.values()
-        if one.source == "trained"
-        and one.activation == "relu"
-        and _same(one, record)
-        and not is_moment(one)
+        if one.source == "trained" and one.activation == "relu" and not is_moment(one)
     ]
+    own = [one for one in plain if _same(one, record)]
+    if own or record.placement != "all":
+        return own
+    head = [one for one in plain if one.placement == "head"]
+    return [one for one in head if _same(one, record, "model.placement")]
 
 
-def _same(one: ModelRecord, other: ModelRecord) -> bool:
-    """Whether two trainings are alike but for activation, caps and seed."""
+def _same(one: ModelRecord, other: ModelRecord, *beside: str) -> bool:
+    """Whether two trainings are alike but for activation, caps, seed and the fields `beside`."""
 
     def mark(record: ModelRecord) -> dict[str, Any]:
-        return identity_without(record, "activation", "penalty", "phase.*.cap_lr")
+        return identity_without(record, "activation", "penalty", "phase.*.cap_lr", *beside)
 
     return mark(one) == mark(other)

@@ -82,3 +82,19 @@ def test_twins_share_it(tmp_path):
     with open_store(context.store) as store:
         assert twin_in(store, capped).key == raw.key
         assert twin_in(store, trained()).key == plain.key
+
+
+def test_plain_relu_in_the_head_is_the_twin_of_caps_everywhere(tmp_path):
+    context = Context(store=tmp_path / "runs", data_dir=tmp_path, device="cpu")
+    plain = train(options=[*SHORT, ("activation", "relu")], context=context).record
+    capped = {
+        place: train(options=[*SHORT, ("model.placement", place)], context=context).record
+        for place in ("stem", "all")
+    }
+    with open_store(context.store) as store:
+        assert twin_in(store, capped["all"]).key == plain.key
+        assert twin_in(store, capped["stem"]) is None
+    own = [("activation", "relu"), ("model.placement", "all")]
+    everywhere = train(options=[*SHORT, *own], context=context).record
+    with open_store(context.store) as store:
+        assert twin_in(store, capped["all"]).key == everywhere.key

@@ -407,7 +407,7 @@ def test_a_selection_needs_a_known_rule_and_another_axis(drawn):
 
 
 SWEPT = {
-    "m": ("S-ReLU", "activation", ["srelu:cap=0.5", "srelu:cap=2"]),
+    "m": ("S-ReLU (all)", "activation", ["srelu:cap=0.5", "srelu:cap=2"]),
     "weight": ("sens", "scheme", ["sensitivity:weight=0.1", "sensitivity:weight=0.3"]),
 }
 
@@ -415,18 +415,23 @@ SWEPT = {
 @pytest.mark.slow
 @pytest.mark.parametrize("over", SWEPT)
 def test_the_cap_and_the_weight_are_axes(over, tmp_path):
+    """Static caps everywhere: plain ReLU in the head is the same net as plain ReLU everywhere."""
     group, field, parts = SWEPT[over]
     context = Context(store=tmp_path / "runs", device="cpu")
-    base = {"activation": "relu"}
+    base = {"model.placement": "all"} if over == "m" else {}
     for part in parts:
-        train(options=[*{**base, field: part}.items(), *QUICK], context=context)
+        options = {"activation": "relu", **base, field: part}
+        train(options=[*options.items(), *QUICK], context=context)
+    train(options=[("activation", "relu"), *QUICK], context=context)
     attack(wanted=wanted("fgsm"), context=context)
     points = plot(over=over, out=tmp_path / "figure", context=context).points
     (panel,) = set(points["group"])
     assert panel == group
     for part in parts:
         value = float(part.partition("=")[2])
-        label = f"S-ReLU-{value:g}" if over == "m" else f"sens-{value:g}"
+        label = f"S-ReLU-{value:g} (all)" if over == "m" else f"sens-{value:g}"
         for name in ("clean", "fgsm"):
             found, expected = row(points, x=value, series=name), cell(context, label, name)
             assert found["mean"] == pytest.approx(expected["mean"])
+    twins = points[points["mark"] == "reference"]
+    assert list(twins["treatment"]) == (["ReLU"] if over == "m" else [])
