@@ -177,6 +177,8 @@ class Attack(Section):
         if isinstance(value, int | float):
             return parse_eps_list(str(value))
         if isinstance(value, list):
+            if not value:
+                raise ValueError("expected at least one radius, got []")
             return tuple(eps for item in value for eps in parse_eps_list(str(item)))
         return value
 

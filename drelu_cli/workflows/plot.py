@@ -83,6 +83,7 @@ class _Asked:
     jobs: Sequence[Job] = ()
     attacks: tuple[str, ...] = field(default=())
     seed: int = 0
+    recipe: str = ""
 
     @property
     def keys(self) -> set[str]:
@@ -185,6 +186,7 @@ def _asked(
         tuple(jobs),
         tuple(dict.fromkeys(names)),
         jobs[0].wanted.seed,
+        recipe,
     )
 
 
@@ -221,12 +223,12 @@ def _models(store: Store, asked: _Asked, context: Context) -> tuple[set[str], li
     if not trained:
         raise UnknownName(
             f"none of the {len(wanted)} trainings of {asked.name} is in {context.store}",
-            hint=f"drelu sweep {asked.name}",
+            hint=f"drelu sweep {asked.recipe}, with the same --preset and --set",
         )
     notes = []
     if len(trained) < len(wanted):
         notes = [
-            f"{len(trained)} of {len(wanted)} trainings are stored; drelu sweep {asked.name} "
+            f"{len(trained)} of {len(wanted)} trainings are stored; drelu sweep {asked.recipe} "
             "makes the others"
         ]
     moments = {one.key for one in registered if is_moment(one) and one.summary["parent"] in trained}
@@ -242,7 +244,8 @@ def _selected(found: Results, rule: str, over: str) -> tuple[Results, list[str]]
     column = adaptive_column(rows) if rule == ADAPTIVE else None
     selected = select_lambda(records, found.labels, column)
     sentences = [one.sentence for one in selected if one.candidates > 1]
-    return found.without(not_selected(records, selected, found.labels)), sentences
+    notes = sentences or ["nothing to select from: no net is stored with several lambdas"]
+    return found.without(not_selected(selected, found.labels)), notes
 
 
 def _points(over: str, found: Results, store: Store) -> tuple[list[Point], list[str]]:

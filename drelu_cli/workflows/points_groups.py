@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,8 @@ FIELDS = {
 OWN_PICTURES = ("eps", "epoch", "sensitivity")
 AXES = (*FIELDS, *OWN_PICTURES)
 _SHOWN_DIFFERENCES = 2
+# Fields whose value is part of a treatment's label, and what it stands behind there.
+_LABELLED = {"lambda": "D-ReLU", "cap": "S-ReLU", "weight": "sens", "beta": "TRADES"}
 
 Value = float | str
 
@@ -169,7 +172,7 @@ def _names(
 ) -> dict[tuple[str, str, str], str]:
     """A group's name: its label without the value, and where that is not enough what differs."""
     plain = {
-        place: min((_bare(found, record, value) for value, seeds in values.items()
+        place: min((_bare(found, record, value, field) for value, seeds in values.items()
                     for record in seeds), key=len)
         for place, values in members.items()
     }  # fmt: skip
@@ -188,11 +191,14 @@ def _names(
     return names
 
 
-def _bare(found: Results, record: ModelRecord, value: Value) -> str:
+def _bare(found: Results, record: ModelRecord, value: Value, field: str) -> str:
     """`D-ReLU` of `D-ReLU-0.1 [ab12cd]`; `S-ReLU` of `S-ReLU-0.5 (stem)` over the placement."""
     label = found.labels[record.key].partition(" [")[0]
-    text = f" ({value})" if isinstance(value, str) else f"-{value:g}"
-    return label.replace(text, "", 1)
+    if isinstance(value, str):
+        return label.replace(f" ({value})", "", 1)
+    stem = _LABELLED.get(field.rpartition(".")[2])
+    # A number that goes on is another one: -0 is no part of D-ReLU-0.1.
+    return re.sub(rf"({stem})-{re.escape(f'{value:g}')}(?![\d.])", r"\1", label) if stem else label
 
 
 def _flat(value: Any, path: str = "") -> dict[str, Any]:

@@ -58,7 +58,9 @@ def _points(found: Results, group: Group, axis: str) -> Iterator[Point]:
     for value, members in sorted(group.members.items(), key=_order):
         here = {**base, "treatment": found.labels[members[0].key], "x": value}
         yield from series_points(found, members, threat, here)
-    twins = twins_of(found, group.first) if axis != "placement" else []
+    # Along any other field the twin would be another net at every value.
+    shared = FIELDS.get(axis, axis).startswith(("activation.", "penalty."))
+    twins = twins_of(found, group.first) if shared else []
     if twins:
         here = {**base, "treatment": found.labels[twins[0].key], "x": None, "mark": "reference"}
         shown = column_points(found, twins, threat, here, (ADAPTIVE,))

@@ -183,10 +183,11 @@ def members(
     check_preset(preset)
     mine = dict(source.presets.get(preset, {}))
     grid = {**source.grid, **mine.pop("grid", {})}
+    given = {field for field, _ in options}
     grid, options = _narrowed(grid, options)
     if preset == "tiny":
         grid = {
-            k: v[:1] if k in TINY_SINGLE_AXES and isinstance(v, list) else v
+            k: v[:1] if k in TINY_SINGLE_AXES and k not in given and isinstance(v, list) else v
             for k, v in grid.items()
         }
     seen = set()
@@ -206,7 +207,7 @@ def _narrowed(grid: Mapping[str, Any], options: Options) -> tuple[dict[str, Any]
         if field in axes:
             axes[field] = [_member(axes[field], field, one) for one in chosen]
             continue
-        found = _chosen(axes, field, chosen)
+        found = _chosen(axes, field, chosen) or _among(axes, field, value)
         if found:
             axes.update(found)
         else:
@@ -232,6 +233,24 @@ def _chosen(axes: Mapping[str, Any], field: str, wanted: list[Any]) -> dict[str,
                 hint=f"it has {', '.join(dict.fromkeys(map(str, there)))}",
             )
         found[name] = kept
+    return found
+
+
+def _among(axes: Mapping[str, Any], field: str, wanted: Any) -> dict[str, Any]:
+    """Of tables some of which set `field`, those with a value of a list, and those without it.
+
+    So `penalty.lambda = [0.1, 1]` leaves the baselines, which have no lambda.
+    """
+    found = {}
+    for name, values in axes.items():
+        if not isinstance(wanted, list) or not isinstance(values, list):
+            continue
+        there = [one[field] for one in values if isinstance(one, Mapping) and field in one]
+        if there and all(one in there for one in wanted):
+            found[name] = [
+                one for one in values
+                if not isinstance(one, Mapping) or one.get(field, wanted[0]) in wanted
+            ]  # fmt: skip
     return found
 
 

@@ -29,6 +29,7 @@ class Selected:
         score: what it was chosen by (fraction): mean PGD-10 accuracy on validation data, or
             the mean of the adaptive column on test data.
         rule: `validation` or `adaptive`.
+        keys: the models it was chosen from, by key.
     """
 
     dataset: str
@@ -38,6 +39,7 @@ class Selected:
     candidates: int
     score: float
     rule: str = VALIDATION
+    keys: frozenset[str] = frozenset()
 
     @property
     def sentence(self) -> str:
@@ -119,16 +121,9 @@ def adaptive_column(per_model: Sequence[Mapping[str, Any]]) -> dict[str, float |
     }
 
 
-def not_selected(
-    records: Sequence[ModelRecord], selected: Sequence[Selected], labels: Mapping[str, str]
-) -> set[str]:
+def not_selected(selected: Sequence[Selected], labels: Mapping[str, str]) -> set[str]:
     """Keys of the candidates that another lambda stands for."""
-    chosen = {(one.dataset, one.architecture): one.label for one in selected}
-    return {
-        record.key
-        for record in filter(_takes_part, records)
-        if labels[record.key] != chosen[record.dataset, record.architecture]
-    }
+    return {key for one in selected for key in one.keys if labels[key] != one.label}
 
 
 def _takes_part(record: ModelRecord) -> bool:
@@ -161,7 +156,9 @@ def _best(
     allowed = [lambda_ for lambda_ in by_lambda if clean[lambda_] >= floor - 1e-12]
     chosen = max(allowed, key=lambda lambda_: pgd[lambda_])
     label = labels[by_lambda[chosen][0].key]
-    return Selected(dataset, architecture, label, chosen, len(by_lambda), pgd[chosen], rule)
+    keys = frozenset(record.key for record in records)
+    score = pgd[chosen]
+    return Selected(dataset, architecture, label, chosen, len(by_lambda), score, rule, keys)
 
 
 def _adaptive_scores(

@@ -201,6 +201,14 @@ def test_a_store_of_a_newer_version_is_left_alone(drelu, tmp_path):
     assert "newer" in ran.err
 
 
+def test_a_sweep_into_a_file_is_one_error_not_one_per_job(drelu, tmp_path):
+    (tmp_path / "taken").write_text("mine")
+    ran = drelu("sweep", "smoke", "--preset", "tiny", "--store", "taken")
+    assert ran.code == 2
+    assert ran.err.count("cannot be made") == 1
+    assert (tmp_path / "taken").read_text() == "mine"
+
+
 def test_a_file_that_is_no_store(drelu, tmp_path):
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "drelu.sqlite").write_text("these are my notes, not a database " * 50)

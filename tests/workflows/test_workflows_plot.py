@@ -245,7 +245,7 @@ def test_a_recipe_draws_its_own_trainings(recipe, context, tmp_path, monkeypatch
 def test_a_recipe_without_trainings_says_what_to_do(recipe, context):
     with pytest.raises(UnknownName, match="none of the 3 trainings of mine") as error:
         plot(recipe, options=[("train.epochs", 3)], context=context)
-    assert error.value.hint == "drelu sweep mine"
+    assert error.value.hint == f"drelu sweep {recipe}, with the same --preset and --set"
 
 
 @pytest.mark.parametrize(
@@ -397,6 +397,17 @@ def test_one_lambda_can_stand_for_all(rule, drawn, context):
     assert set(every.points["treatment"]) - set(report.points["treatment"]) == dropped
     assert {"ReLU", "D-ReLU-1 (stem)", chosen} <= set(report.points["treatment"])
     assert any(f"{chosen} is selected of 2 lambdas" in note for note in report.notes)
+
+
+def test_over_another_field_labels_are_whole_and_there_is_no_common_twin(drawn):
+    points = drawn(over="train.seed", where={"lambda": "0.1"}).points
+    assert set(points["group"]) == {"D-ReLU-0.1"}
+    assert not (points["mark"] == "reference").any()
+
+
+def test_nothing_to_select_from_is_said(drawn):
+    report = drawn(over="eps", select="validation", where={"activation": "relu"})
+    assert any("nothing to select from" in note for note in report.notes)
 
 
 def test_a_selection_needs_a_known_rule_and_another_axis(drawn):

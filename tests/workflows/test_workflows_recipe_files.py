@@ -209,6 +209,22 @@ def test_an_option_with_a_list_narrows_an_axis():
     assert {one.model.pretrained for one in chosen if one.model.name == "dense"} == {None}
 
 
+def test_a_list_chooses_among_tables_and_leaves_those_without_the_field():
+    options = [("penalty.lambda", [0.1, 1.0]), ("model.name", "dense"), ("train.seed", 0)]
+    labels = [label_of(one) for one in of("table1", options=options)]
+    assert labels == ["ReLU", "AT", "TRADES-1", "TRADES-6", "D-ReLU-0.1", "D-ReLU-1"]
+
+
+def test_an_axis_that_an_option_names_is_not_cut_by_tiny():
+    seeds = {one.train.seed for one in of("table1", "tiny", [("train.seed", [7, 8])])}
+    assert seeds == {7, 8}
+
+
+def test_no_radii_are_refused():
+    with pytest.raises(RecipeError, match="at least one radius"):
+        of("fig25", options=[("attack.eps", [])])
+
+
 def test_an_option_chooses_among_tables_that_all_set_its_field():
     dense = of("table1", options=[("model.name", "dense")])
     assert {(one.model.name, one.data.train_samples) for one in dense} == {("dense", None)}

@@ -4,7 +4,7 @@ from drelu_cli.core.digest import digest_of
 from drelu_cli.core.errors import UnknownName
 from drelu_cli.core.records import ModelRecord
 from drelu_cli.workflows.cells import labels_of
-from drelu_cli.workflows.selection import check_rule, select_lambda
+from drelu_cli.workflows.selection import check_rule, not_selected, select_lambda
 
 
 def record(lambda_, clean, pgd, seed=0, key=None, scheme="natural", placement="head", **recipe):
@@ -62,6 +62,17 @@ def test_other_treatments_and_other_trainings_are_no_candidates():
     assert found.lambda_ == 1
     # The comparison tells the two widths apart, and the choice speaks of the one it means.
     assert found.label.startswith("D-ReLU-1 [")
+
+
+def test_only_candidates_of_the_same_list_give_way():
+    wide = {"model": {"name": "dense", "placement": "head", "width": 512}}
+    records = [
+        record(0.1, 0.98, 0.5, key="aaaaaaaa"),
+        record(1, 0.98, 0.6, key="bbbbbbbb"),
+        record(1, 0.98, 0.9, key="cccccccc", **wide),
+    ]
+    labels = labels_of(records)
+    assert not_selected(select(records), labels) == {"aaaaaaaa"}
 
 
 def test_models_without_caps_or_scores_take_no_part():
