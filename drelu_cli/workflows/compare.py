@@ -32,7 +32,7 @@ from drelu_cli.workflows.selection import (
     check_rule,
     select_lambda,
 )
-from drelu_cli.workflows.verdicts import examined_elsewhere
+from drelu_cli.workflows.verdicts import examined_elsewhere, first_remedies
 
 Format = Literal["md", "tex", "csv", "html"]
 
@@ -111,6 +111,7 @@ def compare(
         cells = cells_of(frame, labels)
         notes += survivors_note(frame)
         notes += examined_elsewhere(store, records, frame)
+        notes += first_remedies(store, records, frame)
         columns, per_model = column_rows(store, frame, labels)
         selected = select_lambda(
             records, labels, adaptive_column(per_model) if select == ADAPTIVE else None

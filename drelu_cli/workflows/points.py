@@ -23,7 +23,7 @@ from drelu_cli.workflows.cells import (
     labels_of,
     survivors_note,
 )
-from drelu_cli.workflows.verdicts import examined_elsewhere
+from drelu_cli.workflows.verdicts import examined_elsewhere, first_remedies
 
 CLEAN, ADAPTIVE, CLAIMED = "clean", "adaptive", "claimed"
 MINIMAL_NORM = "cw_l2"  # has a threat of its own beside the others'
@@ -149,6 +149,7 @@ def results(
     labels = labels_of(list(records.values()))
     notes += survivors_note(frame[frame["shown"].isin(drawn)])
     notes += examined_elsewhere(store, list(records.values()), frame)
+    notes += first_remedies(store, list(records.values()), frame)
     _, per_model = column_rows(store, frame, labels)
     columns = {(row["model_key"], row["norm"], float(row["eps"])): row for row in per_model}
     datasets = dict(zip(frame["model_key"], frame["dataset"].astype(str), strict=True))

@@ -86,6 +86,32 @@ def examined_elsewhere(
     ]
 
 
+def first_remedies(store: Store, records: Sequence[ModelRecord], frame: pd.DataFrame) -> list[str]:
+    """A note on nets that no court has examined, but of which a plain run's remedy broke more.
+
+    Without it a table would show the number that a first surrogate has already refuted.
+
+    Args:
+        store: where examinations are.
+        records: models of the comparison.
+        frame: its accuracies, with `model_key` and `n_samples`.
+    """
+    sizes = frame.groupby("model_key")["n_samples"].max()
+    found: dict[tuple[str, float], list[str]] = {}
+    for record in records:
+        for one in store.examinations(model_key=record.key):
+            left = [row["robust_accuracy"] for row in one.remedy if row["broken"]]
+            fits = one.count == int(sizes[record.key])
+            if left and fits and not one.complete and one.weights_digest == record.weights_digest:
+                said = f"{record.name} {100 * min(left):.2f} %"
+                found.setdefault((one.norm, one.eps), []).append(said)
+    return [
+        f"gradients are hidden, and a first remedy leaves at most ({norm} eps {eps:g}): "
+        f"{', '.join(said)}; drelu attack --suite adaptive examines them"
+        for (norm, eps), said in sorted(found.items())
+    ]
+
+
 def verdict_document(examination: Examination | None, *, beside: bool = False) -> dict[str, Any]:
     """The `verdict` of the JSON document; shares as fractions.
 

@@ -108,6 +108,7 @@ def test_the_same_list_keeps_its_verdict_in_plain_runs_and_in_tables(examined):
     plain = attack([CAPPED], wanted=PLAIN, context=context)
     assert linf(plain, CAPPED)["verdict"]["word"] == MASKED
     document = compare(context=context).document
+    assert not any("a first remedy leaves" in note for note in document["notes"])
     row = next(
         one
         for one in document["columns"]
@@ -155,6 +156,10 @@ def test_a_flag_in_a_plain_run_starts_a_short_remedy_and_leaves_the_word(context
     assert broken > 10
     assert entry["columns"]["adaptive"] is None
     assert any("first remedy" in fields["text"] for kind, fields in told if kind == "note")
+    left = min(one["robust_accuracy"] for one in entry["verdict"]["remedy"])
+    said = [note for note in compare(context=context).notes if "a first remedy leaves" in note]
+    assert len(said) == 1
+    assert f"(linf eps 0.2): {CAPPED} {100 * left:.2f} %;" in said[0]
 
 
 def test_no_remedy_leaves_it_out_and_the_evidence_stays(context):
