@@ -93,10 +93,11 @@ def sweep(
     asked = None if simulate is None else parse_slots(simulate)
 
     if not dry_run:
-        with open_store(context.store):
-            pass  # a store that cannot be opened is one error, not one of every job
         _take_over(context)
     report = _planned(name, preset, options, context, dry_run=dry_run)
+    if not dry_run:
+        with open_store(context.store):
+            pass  # a store that cannot be opened is one error, not one of every job
     alone = elsewhere is None and len(places) == 1
     stacks = Stacks(report.jobs if stack and alone else (), context)
     if report.estimate is not None:  # a dry run
