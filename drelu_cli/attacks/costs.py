@@ -18,14 +18,14 @@ def allotted(bound: Bound, classes: int) -> int:
     return 0 if cost is None else cost(bound.effective, classes)
 
 
-def typical(bound: Bound, classes: int) -> float:
-    """Passes that a sample takes on average: an expectation, for estimates only.
+def typical_share(bound: Bound) -> float:
+    """Share of what is allotted that a sample takes on average: for estimates only.
 
-    A share of what is allotted; all of it for attacks that were not measured. Shares: medians
-    over 15 to 47 runs on MNIST nets, masked, undefended and adversarially trained, 1,000 images
-    each: `python benchmarks/pass_shares.py`. Single runs lie anywhere between 0 and all.
+    1 for attacks that were not measured. Shares: medians over 15 to 47 runs on MNIST nets,
+    masked, undefended and adversarially trained, 1,000 images each:
+    `python benchmarks/pass_shares.py`. Single runs lie anywhere between 0 and all.
     """
-    return allotted(bound, classes) * _SHARES.get(bound.name, 1.0)
+    return _SHARES.get(bound.name, 1.0)
 
 
 def _ascent(options: Mapping[str, Any], classes: int) -> int:  # noqa: ARG001

@@ -61,7 +61,7 @@ def estimate_lines(estimate: Mapping[str, Any]) -> list[str]:
         f"{duration(estimate['attack_seconds'])}",
         f"disk: {size_text(estimate['bytes'])}",
         f"one after the other on {estimate['device']}; at most: nothing stops or breaks early; "
-        "from passes timed just now:",
+        "from steps of every scheme and attack timed just now; passes of the model alone:",
     ]
     lines += [_speed_line(speed) for speed in estimate["speeds"]]
     return lines

@@ -15,8 +15,11 @@ from drelu_cli.runtime.modes import evaluation_mode
 
 # Large enough that the time of a pass is the work's, small enough for a deep net on a CPU.
 _LONGEST_BATCH = 128
+_SHORTEST_BATCH = 8
 _AIM_SECONDS = 0.05
 _REPEATS = 3
+# A run this long is read once: what comes before the first one's end is little beside it.
+_LONG_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -49,22 +52,31 @@ def measure_passes(model: nn.Module, images: Tensor, labels: Tensor) -> PassTime
         images: (N, C, H, W) float in [0, 1] on the same device; at most 128 are used.
         labels: (N,) int64.
     """
-    one = _seconds(lambda: _forward(model, images[:2]))
-    count = max(2, min(len(images), _LONGEST_BATCH, int(2 * _AIM_SECONDS / max(one, 1e-6))))
+    one = median_seconds(lambda: _forward(model, images[:2]))
+    fits = max(_SHORTEST_BATCH, int(2 * _AIM_SECONDS / max(one, 1e-6)))
+    count = min(len(images), _LONGEST_BATCH, fits)
     x, y = images[:count], labels[:count]
     taken = len(x)
     return PassTimes(
-        _seconds(lambda: _forward(model, x)) / taken,
-        _seconds(lambda: _gradient(model, x, y)) / taken,
-        _seconds(lambda: _step(model, x, y)) / taken,
+        median_seconds(lambda: _forward(model, x)) / taken,
+        median_seconds(lambda: _gradient(model, x, y)) / taken,
+        median_seconds(lambda: _step(model, x, y)) / taken,
         taken,
         torch.get_num_threads(),
     )
 
 
-def _seconds(work: Callable[[], None]) -> float:
-    """The median of a few runs after one that does not count."""
+def median_seconds(work: Callable[[], object]) -> float:
+    """The median of a few runs after one that does not count; of a long one its own time.
+
+    Args:
+        work: is called up to four times.
+    """
+    began = time.perf_counter()
     work()
+    first = time.perf_counter() - began
+    if first > _LONG_SECONDS:
+        return first
     taken = []
     for _ in range(_REPEATS):
         began = time.perf_counter()

@@ -1,21 +1,21 @@
-"""What a plan will cost: time and disk, from passes that are timed on the spot."""
+"""What a plan will cost: time and disk, from steps and attacks that are timed on the spot."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
+from torch import nn
 
-from drelu_cli.attacks.costs import allotted, typical
-from drelu_cli.core.recipe import Recipe
-from drelu_cli.core.registry import Bound
+from drelu_cli.attacks.costs import allotted, typical_share
+from drelu_cli.core.recipe import Phase, Recipe
 from drelu_cli.data.contract import DataSplits
 from drelu_cli.data.loading import as_float
 from drelu_cli.runtime.devices import pick_device
 from drelu_cli.runtime.timing import PassTimes, measure_passes
-from drelu_cli.training.costs import scheme_cost
+from drelu_cli.workflows.clocks import AttackClock, TrainingClock, attack_clock, training_clock
 from drelu_cli.workflows.context import Context
 from drelu_cli.workflows.fitting import build_model
 from drelu_cli.workflows.plan import Task, Wanted, tasks_for
@@ -24,6 +24,7 @@ _MEASURED_ON = 128
 # Passes of the court on a sample that nothing breaks, beside the attacks of the suite: remedies
 # and as much again for the control. Measured on dense D-ReLU nets: docs/benchmarks/court.md.
 COURT_PASSES = 22_000
+_REMEDY = "apgd_ce"  # what remedies and the control run takes what this takes
 # Bytes beside the weights. Of an evaluation: a line through the mean growth of five attacks on
 # 100 to 10,000 images, by the measurement behind docs/benchmarks/runners.md.
 TRAINING_BYTES = 5_000
@@ -58,7 +59,7 @@ class Speed:
 
     Attributes:
         name: `dense on mnist`.
-        passes: seconds per image.
+        passes: seconds per image at so many images at once.
         weights: parameters and buffers in bytes.
     """
 
@@ -120,88 +121,134 @@ class Estimate:
 
 
 def estimate(planned: Iterable[Planned], context: Context) -> Estimate:
-    """Times a few passes of every architecture and multiplies out.
+    """Times a few steps of every scheme and attack on every architecture and multiplies out.
 
     Args:
         planned: one entry per job; a training that several jobs share is marked in one of them.
         context: device.
     """
     device = pick_device(context.device)
-    speeds: dict[str, Speed] = {}
+    clocks = _Clocks(device, context)
     train_seconds = attack_seconds = expected = 0.0
     train_images = attacked = trainings = evaluations = size = 0
     times: list[JobTime] = []
     for job in planned:
         if not job.train and not job.tasks:
             continue
-        speed = _speed(job, speeds, device, context)
         before = train_seconds
         if job.train:
             trainings += 1
-            size += (speed.weights + TRAINING_BYTES) * (1 + job.moments)
-            for images, seconds in _phases(job, speed.passes):
+            size += (clocks.speed(job).weights + TRAINING_BYTES) * (1 + job.moments)
+            for images, seconds in _phases(job, clocks):
                 train_images += images
                 train_seconds += seconds
         samples = min(job.wanted.samples, len(job.data.test))
         evaluations += len(job.tasks)
         attacked += samples * len(job.tasks)
         size += round(len(job.tasks) * (EVALUATION_BYTES + samples * SAMPLE_BYTES))
-        attack_seconds += samples * _attack_seconds(job, speed.passes, allotted)
-        attack_expected = samples * _attack_seconds(job, speed.passes, typical)
-        expected += attack_expected
-        times.append(JobTime(train_seconds - before, attack_expected))
+        most, likely = _attack_seconds(job, samples, clocks)
+        attack_seconds += most
+        expected += likely
+        times.append(JobTime(train_seconds - before, likely))
     return Estimate(
         trainings, evaluations, train_images, attacked, train_seconds, attack_seconds, expected,
-        size, tuple(speeds.values()), str(device), tuple(times),
+        size, tuple(clocks.speeds.values()), str(device), tuple(times),
     )  # fmt: skip
 
 
-def _speed(job: Planned, speeds: dict[str, Speed], device: torch.device, context: Context) -> Speed:
-    """Passes of the architecture with its options, timed once, whatever the activation."""
-    model = job.recipe.model
+@dataclass
+class _Clocks:
+    """What was timed, each once: per architecture, activation, scheme and attack."""
+
+    device: torch.device
+    context: Context
+    speeds: dict[str, Speed] = field(default_factory=dict)
+    _nets: dict[str, nn.Module] = field(default_factory=dict)
+    _trainings: dict[str, TrainingClock] = field(default_factory=dict)
+    _attacks: dict[str, AttackClock] = field(default_factory=dict)
+
+    def speed(self, job: Planned) -> Speed:
+        """Passes of the architecture with its options, timed once, whatever the activation."""
+        name, key = _names(job.recipe)
+        if key not in self.speeds:
+            if any(one.name == name for one in self.speeds.values()):
+                name = key  # the same architecture with other options
+            self.context.note(f"timing: {name}")
+            net = build_model(job.recipe, job.data).to(self.device)
+            images = as_float(job.data.train.images[:_MEASURED_ON]).to(self.device)
+            labels = job.data.train.labels[:_MEASURED_ON].to(self.device)
+            state = net.state_dict().values()
+            size = sum(one.numel() * one.element_size() for one in state)
+            self.speeds[key] = Speed(name, measure_passes(net, images, labels), size)
+        return self.speeds[key]
+
+    def training(self, job: Planned, phase: Phase) -> TrainingClock:
+        """Of a phase on this network."""
+        scheme = f"{phase.scheme} {phase.options} {job.recipe.train.batch}"
+        key = f"{_names(job.recipe)[1]} {job.recipe.activation.name} {scheme}"
+        if key not in self._trainings:
+            passes = self.speed(job).passes
+            self._trainings[key] = training_clock(job.recipe, phase, job.data, self.device, passes)
+        return self._trainings[key]
+
+    def attack(self, job: Planned, task: Task) -> AttackClock:
+        """Of an attack on this network."""
+        net = f"{_names(job.recipe)[1]} {job.recipe.activation.name}"
+        key = f"{net} {task.bound.name} {task.bound.given} {task.threat.norm}"
+        if key not in self._attacks:
+            passes = self.speed(job).passes
+            if net not in self._nets:
+                self._nets[net] = build_model(job.recipe, job.data).to(self.device)
+            self._attacks[key] = attack_clock(
+                self._nets[net], job.data, task.bound, task.threat.norm, passes
+            )
+        return self._attacks[key]
+
+
+def _names(recipe: Recipe) -> tuple[str, str]:
+    """An architecture on a data set for people, and with its options."""
+    model = recipe.model
     at = "" if model.placement == "head" else f" ({model.placement})"
-    name = f"{model.name}{at} on {job.recipe.data.name}"
+    name = f"{model.name}{at} on {recipe.data.name}"
     options = ", ".join(f"{key}={value}" for key, value in (model.model_extra or {}).items())
-    key = f"{name}, {options}"
-    if key not in speeds:
-        if any(one.name == name for one in speeds.values()):
-            name = key  # the same architecture with other options
-        context.note(f"timing passes: {name}")
-        net = build_model(job.recipe, job.data).to(device)
-        images = as_float(job.data.train.images[:_MEASURED_ON]).to(device)
-        labels = job.data.train.labels[:_MEASURED_ON].to(device)
-        state = net.state_dict().values()
-        size = sum(one.numel() * one.element_size() for one in state)
-        speeds[key] = Speed(name, measure_passes(net, images, labels), size)
-    return speeds[key]
+    return name, f"{name}, {options}"
 
 
-def _phases(job: Planned, passes: PassTimes) -> Iterator[tuple[int, float]]:
+def _phases(job: Planned, clocks: _Clocks) -> Iterator[tuple[int, float]]:
     """Images and seconds of each phase and each basin hop."""
-    limit = job.recipe.data.train_samples
-    size = len(job.data.train) if limit is None else min(limit, len(job.data.train))
-    hop = job.recipe.phase[-1].model_copy(update={"epochs": job.recipe.train.hop_epochs})
-    for phase in (*job.recipe.phase, *[hop] * job.recipe.train.hops):
-        cost = scheme_cost(phase.scheme, phase.options)
-        images = size * (phase.epochs or 0)
-        each = (
-            cost.forwards * passes.forward
-            + cost.gradients * passes.gradient
-            + cost.steps * passes.step
-        )
-        yield images, images * each
+    section, train = job.recipe.data, job.recipe.train
+    size = _limited(len(job.data.train), section.train_samples)
+    held_out = _limited(len(job.data.validation), section.validation_samples)
+    hop = job.recipe.phase[-1].model_copy(update={"epochs": train.hop_epochs})
+    for phase in (*job.recipe.phase, *[hop] * train.hops):
+        epochs = phase.epochs or 0
+        if not epochs:
+            continue
+        clock = clocks.training(job, phase)
+        each = size * clock.image + clock.state
+        if train.validation:
+            each += held_out * clock.validated
+        yield epochs * size, epochs * each
 
 
-def _attack_seconds(
-    job: Planned, passes: PassTimes, budget: Callable[[Bound, int], float]
-) -> float:
-    """Seconds per sample: gradient attacks in pairs of passes, Square forward only."""
-    seconds = 0.0
+def _limited(count: int, most: int | None) -> int:
+    return count if most is None else min(count, most)
+
+
+def _attack_seconds(job: Planned, samples: int, clocks: _Clocks) -> tuple[float, float]:
+    """Seconds at most and as expected of the attacks, and of the court where it follows."""
+    most = likely = 0.0
     for task in job.tasks:
-        each = passes.forward if task.bound.name == "square" else passes.gradient / 2
-        seconds += budget(task.bound, job.data.classes) * each
+        clock = clocks.attack(job, task)
+        passes = allotted(task.bound, job.data.classes)
+        most += clock.seconds(passes, samples)
+        likely += clock.seconds(passes, samples, typical_share(task.bound))
     whole = tasks_for(job.recipe.data.name, replace(job.wanted, max_steps=None))
     every = tasks_for(job.recipe.data.name, job.wanted)
-    if job.wanted.adaptive and every == whole:  # nets whose attacks were cut are not examined
-        seconds += len(job.tasks) / len(every) * COURT_PASSES * passes.gradient / 2
-    return seconds
+    cut = [one.bound.identity for one in every] != [one.bound.identity for one in whole]
+    if job.tasks and job.wanted.adaptive and not cut:  # cut attacks are not examined
+        gradient = next((one for one in every if one.bound.name == _REMEDY), every[0])
+        passes = round(len(job.tasks) / len(every) * COURT_PASSES)
+        court = clocks.attack(job, gradient).seconds(passes, samples)
+        most, likely = most + court, likely + court
+    return most, likely

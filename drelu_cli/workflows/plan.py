@@ -229,6 +229,11 @@ def no_longer_than(bound: Bound, most: int | None) -> bool:
     return most is None or all(length <= most for length in lengths)
 
 
+def shortened(bound: Bound, most: int) -> Bound:
+    """The attack with at most so many steps, searches and queries."""
+    return bind_attack(bound.name, **_cut(bound.name, dict(bound.given), most))
+
+
 def _cut(attack: str, options: dict[str, Any], most: int | None) -> dict[str, Any]:
     if most is None:
         return options

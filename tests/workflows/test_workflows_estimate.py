@@ -3,8 +3,10 @@
 import pytest
 
 from drelu_cli.attacks.augment import bind_attack
-from drelu_cli.attacks.costs import allotted, typical
+from drelu_cli.attacks.costs import allotted, typical_share
 from drelu_cli.report.plan import duration, estimate_lines, size_text
+from drelu_cli.workflows import estimate as estimating
+from drelu_cli.workflows.clocks import AttackClock, TrainingClock
 from drelu_cli.workflows.context import Context
 from drelu_cli.workflows.estimate import COURT_PASSES
 from drelu_cli.workflows.sweep import sweep
@@ -52,28 +54,56 @@ def test_counts_follow_from_the_grid(grid, tmp_path):
     assert [speed.name for speed in found.speeds] == ["dense on digits"]
 
 
-def test_times_are_passes_times_measured_passes(grid, tmp_path):
-    found = dry(grid, tmp_path).estimate
-    passes = found.speeds[0].passes
-    natural, madry = passes.step, passes.step + 3 * passes.gradient
-    assert found.training_seconds == pytest.approx(2 * 200 * (natural + madry))
-    budget = sum(allotted(bind_attack("pgd", steps=4) if name == "pgd" else bind_attack(name), 10)
-                 for name in ("fgsm", "pgd"))  # fmt: skip
-    assert found.attack_seconds == pytest.approx(4 * 20 * budget * passes.gradient / 2)
-    assert 0 < found.expected_attack_seconds < found.attack_seconds
+@pytest.fixture
+def clocks(monkeypatch):
+    """What training steps and attacks take, set; gives the list of what was timed."""
+    timed = []
+
+    def training_clock(recipe, phase, *_):
+        timed.append((recipe.activation.name, phase.scheme))
+        return TrainingClock(image=3.0, validated=2.0, state=50.0)
+
+    def attack_clock(_model, _data, bound, *_):
+        timed.append(bound.name)
+        return AttackClock(fixed=7.0, each=1.0)
+
+    monkeypatch.setattr(estimating, "training_clock", training_clock)
+    monkeypatch.setattr(estimating, "attack_clock", attack_clock)
+    return timed
 
 
-def test_the_court_is_billed_where_it_sits(grid, tmp_path):
+def test_times_are_images_and_passes_times_what_they_take(grid, tmp_path, clocks):
+    found = dry(grid, tmp_path, ("data.validation_samples", 30)).estimate
+    assert found.training_seconds == 4 * 2 * (100 * 3 + 30 * 2 + 50)
+    passes = {"fgsm": 3, "pgd": 2 * 4 + 1}
+    assert allotted(bind_attack("pgd", steps=4), 10) == passes["pgd"]
+    assert found.attack_seconds == 4 * sum(passes.values()) * (7 + 20)
+    shares = [passes[name] * typical_share(bind_attack(name)) for name in passes]
+    expected = 4 * (sum(passes.values()) * 7 + sum(shares) * 20)
+    assert found.expected_attack_seconds == pytest.approx(expected)
+
+
+def test_each_scheme_and_attack_is_timed_once_per_network(grid, tmp_path, clocks):
+    grid.write_text(f'{GRID}"train.seed" = [0, 1, 2]\n')
+    assert dry(grid, tmp_path).estimate.trainings == 12
+    schemes = [(name, scheme) for name in ("relu", "drelu") for scheme in ("natural", "madry")]
+    assert sorted(map(str, clocks)) == sorted(map(str, [*schemes, *["fgsm", "pgd"] * 2]))
+
+
+def test_without_a_validation_split_none_is_billed(grid, tmp_path, clocks):
+    found = dry(grid, tmp_path, ("train.validation", False)).estimate
+    assert found.training_seconds == 4 * 2 * (100 * 3 + 50)
+
+
+def test_the_court_is_billed_where_it_sits(grid, tmp_path, clocks):
     options = (("attack.attacks", []), ("attack.suite", "adaptive"))
+    court = 4 * COURT_PASSES * (7 + 20)
     seconds = {}
     for most in (2, 5000):  # of all the suite's attacks, Square's 5,000 queries are the most
-        found = dry(grid, tmp_path, *options, ("attack.max_steps", most)).estimate
-        seconds[most] = found.attack_seconds / found.speeds[0].passes.gradient
-    court = 4 * 20 * COURT_PASSES / 2
-    assert seconds[2] < 0.1 * court
-    assert seconds[5000] > court
-    unlimited = dry(grid, tmp_path, *options).estimate
-    assert unlimited.attack_seconds / unlimited.speeds[0].passes.gradient > court
+        seconds[most] = dry(grid, tmp_path, *options, ("attack.max_steps", most)).estimate
+    assert seconds[2].attack_seconds < 0.1 * court
+    assert court < seconds[5000].expected_attack_seconds < seconds[5000].attack_seconds
+    assert dry(grid, tmp_path, *options).estimate.attack_seconds > court
 
 
 def test_the_lines_say_what_is_to_do_and_what_was_measured(grid, tmp_path):
@@ -86,12 +116,11 @@ def test_the_lines_say_what_is_to_do_and_what_was_measured(grid, tmp_path):
     assert "us forward" in text
 
 
-def test_basin_hops_are_epochs_too(grid, tmp_path):
-    found = dry(grid, tmp_path, ("train.hops", 3), ("train.hop_epochs", 5)).estimate
+def test_basin_hops_are_epochs_too(grid, tmp_path, clocks):
+    options = (("train.hops", 3), ("train.hop_epochs", 5), ("data.validation_samples", 30))
+    found = dry(grid, tmp_path, *options).estimate
     assert found.training_images == 4 * (2 + 3 * 5) * 100
-    madry = found.speeds[0].passes.step + 3 * found.speeds[0].passes.gradient
-    natural = found.speeds[0].passes.step
-    assert found.training_seconds == pytest.approx(2 * 1700 * (natural + madry))
+    assert found.training_seconds == 4 * (2 + 3 * 5) * (100 * 3 + 30 * 2 + 50)
 
 
 def test_what_is_in_the_store_costs_nothing(grid, tmp_path):
@@ -126,8 +155,8 @@ def test_weights_along_a_training_are_counted_and_attacked(grid, tmp_path):
 
 
 def test_a_typical_run_takes_a_share_of_what_is_allotted():
-    pgd = bind_attack("pgd", steps=100)
-    assert typical(pgd, 10) == pytest.approx(0.03 * allotted(pgd, 10))
+    assert typical_share(bind_attack("pgd", steps=100)) == pytest.approx(0.03)
+    assert typical_share(bind_attack("nes")) == 1  # not measured
 
 
 def test_numbers_are_for_people():
