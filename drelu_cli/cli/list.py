@@ -31,6 +31,7 @@ def list_(
     Examples:
       drelu list
       drelu list models
+      drelu list recipes
       drelu list evaluations --json
     """
     from drelu_cli.workflows.context import Context
@@ -45,6 +46,8 @@ def list_(
         elif name == "evaluations":
             if kind is not None:
                 output.human(f"evaluations in {store}:", *(_evaluation(item) for item in items))
+        elif name == kind == "recipes":
+            output.human("recipes (trainings of preset fast):", *map(_recipe, items))
         else:
             output.human(f"{name}: {', '.join(item['name'] for item in items)}")
     if not any(item["kind"] == "models" for item in found.items) and kind in (None, "models"):
@@ -59,6 +62,10 @@ def _model(item: Mapping[str, Any]) -> str:
         f"  {item['name']} ({item['label']}), key {item['key'][:12]}, {share}"
         f"{item['evaluations']} evaluations"
     )
+
+
+def _recipe(item: Mapping[str, Any]) -> str:
+    return f"  {item['name']}: {item['title']} ({item['trainings']})"
 
 
 def _evaluation(item: Mapping[str, Any]) -> str:

@@ -166,6 +166,11 @@ def _sentences(report: Any) -> list[str]:
             f"{name}: {tally.planned} planned, {tally.reused} found in the store, "
             f"{tally.done} done, {tally.failed} failed"
         )
+    if report.moments:
+        lines.append(
+            f"weights kept on the way (checkpoints, minima), at most: {report.moments}; they are "
+            "models, too, and attacked with their training's"
+        )
     if report.stacked:
         lines.append(f"trained as one program with others (--no-stack: alone): {report.stacked}")
     lines += [f"failed: {one['job']}: {one['error']}" for one in report.failures]

@@ -20,6 +20,8 @@ from drelu_cli.evaluation.beside import Work, beyond, companions_for
 from drelu_cli.evaluation.judge import predict, returned_inputs, verify
 from drelu_cli.evaluation.samples import Samples
 from drelu_cli.evaluation.threads import in_threads, threads_for, threads_pay
+from drelu_cli.runtime.driver import micro_batch, micro_batch_size
+from drelu_cli.runtime.footprint import fitting_batch
 from drelu_cli.runtime.modes import evaluation_mode
 from drelu_cli.runtime.precision import float32_arithmetic
 
@@ -102,7 +104,8 @@ def run_attack(
         correct = clean_pred == samples.y
         attacked = samples.rows(correct)
         work = Work(attacked, bound, threat, seed, ended.rows(correct) if ended else None)
-        result = _attack(model, work, engine)
+        with micro_batch(_affordable(model, attacked.x)):
+            result = _attack(model, work, engine)
         outside = 0
         if engine is not None:
             where = f"{bound.name} of {engine.label}"
@@ -123,6 +126,12 @@ def not_run(samples: Sequence[int], clean_pred: Sequence[int]) -> list[Outcome]:
         Outcome(sample, State.NOT_RUN, clean, clean, float("nan"), 0, 0)
         for sample, clean in zip(samples, clean_pred, strict=True)
     ]
+
+
+def _affordable(model: nn.Module, x: Tensor) -> int:
+    """How many samples are attacked at once: on a GPU the driver halves what does not fit."""
+    most = micro_batch_size()
+    return most if x.device.type == "cuda" else fitting_batch(model, x, most)
 
 
 def _attack(model: nn.Module, work: Work, engine: Engine | None) -> AttackResult:

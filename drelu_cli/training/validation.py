@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from drelu_cli.activations.caps import cap_penalty
+from drelu_cli.runtime.footprint import fitting_batch
 from drelu_cli.runtime.modes import evaluation_mode
 from drelu_cli.runtime.streams import Stream
 from drelu_cli.training.batches import Images
@@ -53,8 +54,9 @@ def validated(
     loss, task = (torch.zeros((), dtype=torch.float64) for _ in range(2))
     correct = torch.zeros((), dtype=torch.int64)
     with evaluation_mode(model):
-        for start in range(0, len(split), _BATCH):
-            x, y, index = split.batch(slice(start, start + _BATCH))
+        size = fitting_batch(model, split.batch(slice(0, _BATCH))[0], _BATCH)
+        for start in range(0, len(split), size):
+            x, y, index = split.batch(slice(start, start + size))
             loss += scheme(model, x, y, streams(index)).total.cpu().double() * len(y)
             logits = model(x)
             task += F.cross_entropy(logits, y, reduction="sum").cpu().double()

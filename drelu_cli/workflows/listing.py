@@ -17,8 +17,8 @@ from drelu_cli.models import MODELS
 from drelu_cli.store.connect import open_store
 from drelu_cli.training import SCHEMES
 from drelu_cli.workflows.context import Context
-from drelu_cli.workflows.presets import PRESETS
-from drelu_cli.workflows.recipes import recipe_names
+from drelu_cli.workflows.presets import DEFAULT_PRESET, PRESETS
+from drelu_cli.workflows.recipes import members, read_source, recipe_names
 
 _REGISTRIES: dict[str, Registry] = {
     "activations": ACTIVATIONS,
@@ -62,6 +62,8 @@ def listing(kind: str | None = None, *, context: Context | None = None) -> Listi
     for one in wanted:
         if one in STORED:
             items += _stored(one, context or Context())
+        elif one == kind == "recipes":  # every grid is counted: where only names are asked for, not
+            items += [_recipe(name) for name in recipe_names()]
         else:
             items += [{"kind": one, "name": name} for name in _names(one)]
     return Listing(tuple(items))
@@ -73,6 +75,13 @@ def _names(kind: str) -> list[str]:
     if kind == "suites":
         return list(SUITES)
     return recipe_names() if kind == "recipes" else list(PRESETS)
+
+
+def _recipe(name: str) -> dict[str, Any]:
+    """A packaged recipe, with the trainings of its grid under the default preset."""
+    grid = [recipe for recipe, _ in members(read_source(name), preset=DEFAULT_PRESET)]
+    title = grid[0].report.title or ""
+    return {"kind": "recipes", "name": name, "title": title, "trainings": len(grid)}
 
 
 def _stored(kind: str, context: Context) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import pandas as pd
 
 from drelu_cli.core.errors import BadValue, UnknownName
 from drelu_cli.report.figures import FORMATS, POINT_COLUMNS, draw, points_csv, rendered
+from drelu_cli.report.figures_style import threat_words
+from drelu_cli.report.layout import eps_text
 from drelu_cli.store.connect import Store, open_store
 from drelu_cli.store.rows import options_text
 from drelu_cli.workflows.context import Context
@@ -32,6 +35,7 @@ from drelu_cli.workflows.selection import (
 )
 from drelu_cli.workflows.subjects import DataCache
 
+_NAMED_RADII = 4
 _ENDINGS = (".png", ".svg", ".csv", ".pdf")
 # What is drawn where the user names no attacks: colours or lines stand for something else there.
 _DEFAULT_ATTACKS = {"eps": ("apgd_ce",), "sensitivity": ("pgd",), "epoch": ("pgd",)}
@@ -252,10 +256,34 @@ def _points(over: str, found: Results, store: Store) -> tuple[list[Point], list[
     if over == "eps":
         return radii_points(found, store)
     if over == "epoch":
-        return epoch_points(found, store)
-    if over == "sensitivity":
-        return sensitivity_points(found)
-    return swept_points(found, over)
+        points, notes = epoch_points(found, store)
+    elif over == "sensitivity":
+        points, notes = sensitivity_points(found)
+    else:
+        points, notes = swept_points(found, over)
+    return points, [*notes, *_one_radius(found)]
+
+
+def _one_radius(found: Results) -> list[str]:
+    """Which radius is drawn where several are stored."""
+    notes = []
+    for name in dict.fromkeys(found.datasets.values()):
+        others, threat = found.other_radii(name), found.threat(name)
+        if not others or threat is None:
+            continue
+        text = ", ".join(map(eps_text, others[:_NAMED_RADII]))
+        more = f" and {len(others) - _NAMED_RADII} more" if len(others) > _NAMED_RADII else ""
+        notes.append(
+            f"{name} is drawn at {threat_words(*threat)}; {text}{more} are stored, too "
+            f"(--where eps={_exact(others[0])}; --over eps draws them all)"
+        )
+    return notes
+
+
+def _exact(eps: float) -> str:
+    """A radius as `--where` finds it: `8/255` only where that is the very number."""
+    text = eps_text(eps)
+    return text if float(Fraction(text)) == eps else repr(eps)
 
 
 def _named(notes: Sequence[str]) -> list[str]:

@@ -67,6 +67,13 @@ class Results:
         """The threat of a data set's plot: that which most of its attacks are stored at."""
         return _commonest(self._attacked(dataset))
 
+    def other_radii(self, dataset: str) -> list[float]:
+        """Radii of the same norm that are stored, and are not that of the plot."""
+        threat = self.threat(dataset)
+        rows = self._attacked(dataset)
+        mine = rows[rows["norm"] == threat[0]] if threat else rows
+        return sorted({float(eps) for eps in mine["eps"]} - {threat[1] if threat else 0.0})
+
     def _attacked(self, dataset: str) -> pd.DataFrame:
         """Rows with an accuracy; of a minimal-norm attack only where there is nothing else."""
         rows = self.frame[(self.frame["dataset"] == dataset) & self.frame["shown"].ne(CLEAN)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,7 +50,7 @@ def _of_compare(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def select(frame: pd.DataFrame, where: Mapping[str, str]) -> pd.DataFrame:
-    """The rows whose columns have the given values; numbers compare as numbers.
+    """The rows whose columns have the given values; numbers, `8/255` too, compare as numbers.
 
     Raises:
         UnknownName: no such column, or no row has the value.
@@ -69,8 +70,8 @@ def _same(value: object, text: str) -> bool:
     if str(value) == text:
         return True
     try:
-        return float(str(value)) == float(text)
-    except ValueError:
+        return float(str(value)) == float(Fraction(text))
+    except (ValueError, ZeroDivisionError):
         return False
 
 

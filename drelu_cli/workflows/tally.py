@@ -60,6 +60,11 @@ class SweepReport:
         return next((job.recipe.report.against for job in self.jobs), None) or None
 
     @property
+    def moments(self) -> int:
+        """Weights along the trainings of the plan that become models of their own, at most."""
+        return sum({job.key: job.moments for job in self.jobs}.values())
+
+    @property
     def document(self) -> dict[str, Any]:
         """The JSON document of `drelu sweep`."""
         return {

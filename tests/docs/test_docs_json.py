@@ -127,6 +127,7 @@ def printed(tmp_path_factory, small_store):
         "sweep --status --store planned",
         "sweep smoke --preset tiny --store failing --set train.lr=1e20",
         "list",
+        "list recipes",
         "list evaluations",
         "export models",
         "gc",

@@ -145,7 +145,9 @@ def test_the_estimate_of_the_disk_is_near_what_the_store_takes(grid, tmp_path):
 
 def test_weights_along_a_training_are_counted_and_attacked(grid, tmp_path):
     options = (("activation", "relu"), ("scheme", "natural"), ("train.checkpoint_every", 1))
-    planned = dry(grid, tmp_path, *options).estimate
+    plan = dry(grid, tmp_path, *options)
+    planned = plan.estimate
+    assert plan.moments == 2
     assert (planned.trainings, planned.evaluations) == (1, 2 * 3)
     context = Context(store=tmp_path / "runs", device="cpu")
     report = sweep(str(grid), options=options, context=context)

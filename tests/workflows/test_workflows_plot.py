@@ -156,6 +156,18 @@ def test_curves_and_full_runs_over_eps(drawn, context):
     assert curve["mean"].is_monotonic_decreasing
 
 
+def test_one_radius_is_drawn_and_the_others_are_named(drawn):
+    (note,) = [one for one in drawn(over="lambda").notes if "are stored, too" in one]
+    assert note == (
+        "digits is drawn at Linf 0.2; 0.05, 0.1 are stored, too "
+        "(--where eps=0.05; --over eps draws them all)"
+    )
+    chosen = drawn(over="lambda", where={"eps": "0.05"})
+    assert set(chosen.points["eps"].dropna()) == {0.05}
+    assert not [one for one in chosen.notes if "are stored, too" in one]
+    assert not [one for one in drawn(over="eps").notes if "are stored, too" in one]
+
+
 def test_adaptive_over_eps_where_the_court_was(drawn):
     points = drawn(over="eps", attacks=["pgd"]).points
     court = points[points["series"] == "adaptive"]

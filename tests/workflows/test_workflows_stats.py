@@ -148,6 +148,7 @@ def test_a_missing_file_suggests_the_nearest(tmp_path):
 def test_where_selects_rows_and_names_the_nearest_value():
     frame = published_table("published:all")
     assert set(select(frame, {"table": "2"})["table"]) == {2}
+    assert set(select(frame, {"table": "8/4"})["table"]) == {2}
     assert (
         len(stats("published:table5", where={"dataset": "CIFAR100"}).document["blocks"]["names"])
         == 12

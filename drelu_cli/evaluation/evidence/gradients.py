@@ -22,6 +22,7 @@ from drelu_cli.evaluation.evidence.contract import (
 )
 from drelu_cli.evaluation.samples import Samples
 from drelu_cli.evaluation.suite import run_attack
+from drelu_cli.runtime.footprint import fitting_batch
 from drelu_cli.runtime.streams import Stream
 
 # Share of samples from which a flag is raised; docs/benchmarks/court.md has what honest and
@@ -114,8 +115,8 @@ def in_float64(model: nn.Module, x: Tensor) -> nn.Module | None:
 
 def zero_share(model: nn.Module, x: Tensor, y: Tensor, loss: Loss) -> float:
     """Share of samples (N, ...) whose input gradient is 0 in every pixel, or not finite."""
-    unusable = 0
-    for points, labels in zip(torch.split(x, _BATCH), torch.split(y, _BATCH), strict=True):
+    unusable, size = 0, fitting_batch(model, x, _BATCH)
+    for points, labels in zip(torch.split(x, size), torch.split(y, size), strict=True):
         leaf = points.detach().clone().requires_grad_()
         with torch.enable_grad():
             values = loss(model(leaf), labels)
