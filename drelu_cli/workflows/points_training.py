@@ -169,8 +169,9 @@ def _minimum(found: Results, record: ModelRecord, width: float, loss_name: str) 
     mark = ""
     if record.summary.get("accepted") is not None:
         mark = "accepted" if record.summary["accepted"] else "rejected"
-    hop = record.summary.get("hop")
-    group = record.label if hop is None else record.label.removesuffix(f" hop {hop}")
+    group = record.label
+    for kind in ("hop", "epoch"):
+        group = group.removesuffix(f" {kind} {record.summary.get(kind)}")
     base = {
         "dataset": found.datasets[record.key], "architecture": record.architecture,
         "group": group, "treatment": found.labels[record.key], "axis": "sensitivity", "x": width,

@@ -329,6 +329,7 @@ def test_checkpoints_over_epochs(moments, tmp_path):
 
 def test_minima_over_sensitivity(moments, tmp_path):
     points = plot(over="sensitivity", out=tmp_path / "f", context=moments).points
+    assert set(points["group"]) == {"ReLU", "D-ReLU-0", "D-ReLU-0.1", "D-ReLU-1 (stem)"}
     points = points[points["treatment"].str.contains("epoch")]
     loss = points[points["quantity"] == "loss"]
     assert dict(zip(loss["x"], loss["mean"], strict=True)) == {-1.0: 1.0, -2.0: 0.5, -3.0: 1 / 3}
