@@ -111,7 +111,7 @@ def test_slow_networks_are_billed_by_passes_alone(data, seen):
 
 def test_an_attack_that_cannot_run_here_is_billed_by_passes(data, seen, monkeypatch):
     def refuses(*_, **__):
-        raise ModelError("no")
+        raise ValueError("a third party's")
 
     monkeypatch.setattr(clocks, "run_attack", refuses)
     found = attack_clock(hooked(data, seen), data, bind_attack("pgd"), "linf", PASSES)
