@@ -97,19 +97,45 @@ def first_remedies(store: Store, records: Sequence[ModelRecord], frame: pd.DataF
         frame: its accuracies, with `model_key` and `n_samples`.
     """
     sizes = frame.groupby("model_key")["n_samples"].max()
+    shown = set(zip(frame["model_key"], frame["norm"], frame["eps"], strict=True))
     found: dict[tuple[str, float], list[str]] = {}
     for record in records:
+        size = int(sizes[record.key])
+        by_threat: dict[tuple[str, float], list[Examination]] = {}
         for one in store.examinations(model_key=record.key):
-            left = [row["robust_accuracy"] for row in one.remedy if row["broken"]]
-            fits = one.count == int(sizes[record.key])
-            if left and fits and not one.complete and one.weights_digest == record.weights_digest:
-                said = f"{record.name} {100 * min(left):.2f} %"
-                found.setdefault((one.norm, one.eps), []).append(said)
+            if one.weights_digest == record.weights_digest:
+                by_threat.setdefault((one.norm, one.eps), []).append(one)
+        for threat, examined in by_threat.items():
+            said = _first_remedy(examined, size) if (record.key, *threat) in shown else None
+            if said is not None:
+                found.setdefault(threat, []).append(f"{record.name} {said}")
+    radii: dict[tuple[str, str], list[str]] = {}  # where the same is said of several, once
+    for (norm, eps), nets in sorted(found.items()):
+        radii.setdefault((norm, ", ".join(nets)), []).append(f"{eps:g}")
     return [
-        f"gradients are hidden, and a first remedy leaves at most ({norm} eps {eps:g}): "
-        f"{', '.join(said)}; drelu attack --suite adaptive examines them"
-        for (norm, eps), said in sorted(found.items())
+        f"gradients are hidden, and a first remedy leaves at most ({norm} eps {', '.join(eps)}): "
+        f"{nets}; drelu attack --suite adaptive examines them"
+        for (norm, nets), eps in radii.items()
     ]
+
+
+def _first_remedy(examined: Sequence[Examination], size: int) -> str | None:
+    """What a remedy left of one net under one threat; None where the court has sat on this list.
+
+    Of runs on other numbers of samples the longest, and it says so.
+    """
+    if any(one.complete and one.count == size for one in examined):
+        return None
+    left = {
+        one.count: min(row["robust_accuracy"] for row in one.remedy if row["broken"])
+        for one in examined
+        if not one.complete and any(row["broken"] for row in one.remedy)
+    }
+    if not left:
+        return None
+    count = size if size in left else max(left)
+    of = "" if count == size else f" of its {count} samples"
+    return f"{100 * left[count]:.2f} %{of}"
 
 
 def verdict_document(examination: Examination | None, *, beside: bool = False) -> dict[str, Any]:

@@ -160,6 +160,20 @@ def test_a_flag_in_a_plain_run_starts_a_short_remedy_and_leaves_the_word(context
     said = [note for note in compare(context=context).notes if "a first remedy leaves" in note]
     assert len(said) == 1
     assert f"(linf eps 0.2): {CAPPED} {100 * left:.2f} %;" in said[0]
+    fewer = [one for one in compare(samples=20, context=context).notes if "a first remedy" in one]
+    assert f"(linf eps 0.2): {CAPPED} {100 * left:.2f} % of its {SAMPLES} samples;" in fewer[0]
+
+
+def test_a_first_remedy_is_told_of_at_the_radii_that_are_shown(context):
+    attack([CAPPED], wanted=replace(PLAIN, eps=(0.15, 0.2)), context=context)
+    for shown, expected in (({}, 2), ({"eps": "0.15"}, 1)):
+        notes = [
+            note
+            for note in compare(where=shown, context=context).notes
+            if "a first remedy leaves" in note
+        ]
+        told = [text for note in notes for text in note.split("eps ")[1].split(")")[0].split(", ")]
+        assert told == ["0.15", "0.2"][:expected]
 
 
 def test_no_remedy_leaves_it_out_and_the_evidence_stays(context):
