@@ -159,7 +159,7 @@ def plot(
         write_atomically(files[-1], rendered(figure, kind))
     files.append(stem.with_name(f"{stem.name}.csv"))
     write_atomically(files[-1], points_csv(frame))
-    all_notes = (*notes, *_named(more), *on_points)
+    all_notes = (*notes, *_named(more, found.series), *on_points)
     title = asked.title or f"{asked.name} over {asked.over}"
     return PlotReport(stem.name, asked.over, title, frame, tuple(files), all_notes)
 
@@ -286,14 +286,18 @@ def _exact(eps: float) -> str:
     return text if float(Fraction(text)) == eps else repr(eps)
 
 
-def _named(notes: Sequence[str]) -> list[str]:
-    """Notes on models by name: which attacks each of them lacks is for tables."""
-    short = []
+def _named(notes: Sequence[str], series: Sequence[str]) -> list[str]:
+    """Notes on models by name: which attacks each of them lacks is for tables.
+
+    Results of attacks that are not drawn are not missed.
+    """
+    drawn = {name.split(":")[0].split()[0] for name in series}
+    kept = []
     for note in notes:
         start, _, rest = note.partition(": ")
         if start.startswith("left out, since"):
-            note = (
-                f"{start}: {', '.join(dict.fromkeys(one.split()[0] for one in rest.split(', ')))}"
-            )
-        short.append(note)
-    return short
+            words = [one.split() for one in rest.split(", ")]
+            names = dict.fromkeys(one[0] for one in words if one[1] in drawn)
+            note = f"{start}: {', '.join(names)}" if names else ""
+        kept.append(note)
+    return [note for note in kept if note]

@@ -168,6 +168,22 @@ def test_one_radius_is_drawn_and_the_others_are_named(drawn):
     assert not [one for one in drawn(over="eps").notes if "are stored, too" in one]
 
 
+def test_results_of_attacks_that_are_not_drawn_are_not_missed(context, tmp_path):
+    own = Context(store=shutil.copytree(context.store, tmp_path / "runs"), device="cpu")
+    few = replace(wanted("cw_l2:max_steps=2"), samples=10)
+    attack(["digits-dense-relu-s0"], wanted=few, context=own)
+    attack(["digits-dense-d-relu-0-s0"], wanted=wanted("cw_l2:max_steps=2"), context=own)
+
+    def missed(*attacks):
+        out = tmp_path / "figure"
+        notes = plot(over="lambda", attacks=attacks, samples=N, out=out, context=own).notes
+        return [note for note in notes if note.startswith("left out, since")]
+
+    assert missed("pgd") == []
+    (note,) = missed()
+    assert note == f"left out, since they do not cover {N} samples: digits-dense-relu-s0"
+
+
 def test_adaptive_over_eps_where_the_court_was(drawn):
     points = drawn(over="eps", attacks=["pgd"]).points
     court = points[points["series"] == "adaptive"]
