@@ -131,7 +131,7 @@ def not_run(samples: Sequence[int], clean_pred: Sequence[int]) -> list[Outcome]:
 def _affordable(model: nn.Module, x: Tensor) -> int:
     """How many samples are attacked at once: on a GPU the driver halves what does not fit."""
     most = micro_batch_size()
-    return most if x.device.type == "cuda" else fitting_batch(model, x, most)
+    return most if x.device.type == "cuda" else fitting_batch(model, x[:1], len(x), most)
 
 
 def _attack(model: nn.Module, work: Work, engine: Engine | None) -> AttackResult:

@@ -15,27 +15,28 @@ _CUDA_SHARE = 1 / 8
 _ALWAYS = 64
 
 
-def fitting_batch(model: nn.Module, x: Tensor, most: int) -> int:
+def fitting_batch(model: nn.Module, one: Tensor, count: int, most: int) -> int:
     """The largest batch, up to `most`, whose pass with gradients stays within a fixed memory.
 
     One image is put through the network in evaluation mode, to see what autograd keeps of it;
     no random numbers are drawn from, as far as torch's own generators go.
 
     Args:
-        model: on the device of `x`; its modes are restored.
-        x: (N, ...) images that are to be passed, N >= 0.
+        model: on the device of `one`; its modes are restored.
+        one: (1, ...) an image.
+        count: how many are to be passed.
         most: what small networks take.
 
     Returns:
         At least 1; `most` wherever no more than 64 images are asked for, or gradients cannot be.
     """
-    if min(len(x), most) <= _ALWAYS:
+    if min(count, most) <= _ALWAYS:
         return most
     try:
-        kept = kept_bytes(model, x[:1])
+        kept = kept_bytes(model, one)
     except (RuntimeError, TypeError, ValueError):  # a black box that takes no such tensor
         return most
-    return most if not kept else max(1, min(most, _allowed(x.device) // kept))
+    return most if not kept else max(1, min(most, _allowed(one.device) // kept))
 
 
 def kept_bytes(model: nn.Module, x: Tensor) -> int:

@@ -54,7 +54,7 @@ def validated(
     loss, task = (torch.zeros((), dtype=torch.float64) for _ in range(2))
     correct = torch.zeros((), dtype=torch.int64)
     with evaluation_mode(model):
-        size = fitting_batch(model, split.batch(slice(0, _BATCH))[0], _BATCH)
+        size = fitting_batch(model, split.batch(slice(0, 1))[0], len(split), _BATCH)
         for start in range(0, len(split), size):
             x, y, index = split.batch(slice(start, start + size))
             loss += scheme(model, x, y, streams(index)).total.cpu().double() * len(y)

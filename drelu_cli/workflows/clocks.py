@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from drelu_cli.attacks.costs import allotted
 from drelu_cli.core.recipe import Phase, Recipe
 from drelu_cli.core.records import ThreatModel
 from drelu_cli.core.registry import Bound
@@ -37,6 +38,8 @@ _BATCHES = 4
 _STEPS = 4
 _TINY_EPS = 1e-4
 _FEW = 2
+# Passes of a cut attack that are worth their time; one without such options stays whole.
+_LONGEST = 500
 # Where two images take longer than this, what comes on top of passes is little beside them.
 _SLOW_SECONDS = 0.02
 
@@ -122,7 +125,7 @@ def attack_clock(
 
     The radius is so small that nothing breaks, and labels are the network's own predictions:
     every image takes all its passes. A network whose passes are slow is billed by passes alone,
-    and so is an attack that cannot be run here.
+    and so is an attack that cannot be cut or run here, or of which nobody knows its passes.
 
     Args:
         model: on its device.
@@ -132,7 +135,7 @@ def attack_clock(
         passes: of this network.
     """
     each = passes.forward if bound.name == "square" else passes.gradient / 2
-    if _slow(passes):
+    if _slow(passes) or not 0 < allotted(shortened(bound, _STEPS), data.classes) <= _LONGEST:
         return AttackClock(0.0, each)
     device = next(model.parameters()).device
     threat = ThreatModel("l2" if norm == "l2" else "linf", _TINY_EPS)

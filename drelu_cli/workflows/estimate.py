@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -20,6 +20,7 @@ from drelu_cli.workflows.context import Context
 from drelu_cli.workflows.fitting import build_model
 from drelu_cli.workflows.plan import Task, Wanted, tasks_for
 
+_T = TypeVar("_T")
 _MEASURED_ON = 128
 # Passes of the court on a sample that nothing breaks, beside the attacks of the suite: remedies
 # and as much again for the control. Measured on dense D-ReLU nets: docs/benchmarks/court.md.
@@ -186,23 +187,33 @@ class _Clocks:
         """Of a phase on this network."""
         scheme = f"{phase.scheme} {phase.options} {job.recipe.train.batch}"
         key = f"{_names(job.recipe)[1]} {job.recipe.activation.name} {scheme}"
-        if key not in self._trainings:
+
+        def timed() -> TrainingClock:
             passes = self.speed(job).passes
-            self._trainings[key] = training_clock(job.recipe, phase, job.data, self.device, passes)
-        return self._trainings[key]
+            return training_clock(job.recipe, phase, job.data, self.device, passes)
+
+        return _once(self._trainings, key, timed)
 
     def attack(self, job: Planned, task: Task) -> AttackClock:
         """Of an attack on this network."""
         net = f"{_names(job.recipe)[1]} {job.recipe.activation.name}"
         key = f"{net} {task.bound.name} {task.bound.given} {task.threat.norm}"
-        if key not in self._attacks:
+
+        def timed() -> AttackClock:
+            model = _once(self._nets, net, lambda: build_model(job.recipe, job.data))
             passes = self.speed(job).passes
-            if net not in self._nets:
-                self._nets[net] = build_model(job.recipe, job.data).to(self.device)
-            self._attacks[key] = attack_clock(
-                self._nets[net], job.data, task.bound, task.threat.norm, passes
+            return attack_clock(
+                model.to(self.device), job.data, task.bound, task.threat.norm, passes
             )
-        return self._attacks[key]
+
+        return _once(self._attacks, key, timed)
+
+
+def _once(kept: dict[str, _T], key: str, make: Callable[[], _T]) -> _T:
+    """What is kept under `key`; made where nothing is."""
+    if key not in kept:
+        kept[key] = make()
+    return kept[key]
 
 
 def _names(recipe: Recipe) -> tuple[str, str]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from drelu_cli.core.errors import BadValue, UnknownName
+from drelu_cli.core.quantities import parse_fraction
 from drelu_cli.report.figures import FORMATS, POINT_COLUMNS, draw, points_csv, rendered
 from drelu_cli.report.figures_style import threat_words
 from drelu_cli.report.layout import eps_text
@@ -283,7 +283,7 @@ def _one_radius(found: Results) -> list[str]:
 def _exact(eps: float) -> str:
     """A radius as `--where` finds it: `8/255` only where that is the very number."""
     text = eps_text(eps)
-    return text if float(Fraction(text)) == eps else repr(eps)
+    return text if parse_fraction(text) == eps else repr(eps)
 
 
 def _named(notes: Sequence[str], series: Sequence[str]) -> list[str]:

@@ -70,9 +70,10 @@ class Results:
     def other_radii(self, dataset: str) -> list[float]:
         """Radii of the same norm that are stored, and are not that of the plot."""
         threat = self.threat(dataset)
+        if threat is None:
+            return []
         rows = self._attacked(dataset)
-        mine = rows[rows["norm"] == threat[0]] if threat else rows
-        return sorted({float(eps) for eps in mine["eps"]} - {threat[1] if threat else 0.0})
+        return sorted({float(eps) for eps in rows["eps"][rows["norm"] == threat[0]]} - {threat[1]})
 
     def _attacked(self, dataset: str) -> pd.DataFrame:
         """Rows with an accuracy; of a minimal-norm attack only where there is nothing else."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from drelu_cli.core.errors import BadValue, DataError, UnknownName
+from drelu_cli.core.quantities import parse_fraction
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,8 +70,8 @@ def _same(value: object, text: str) -> bool:
     if str(value) == text:
         return True
     try:
-        return float(str(value)) == float(Fraction(text))
-    except (ValueError, ZeroDivisionError):
+        return float(str(value)) == parse_fraction(text)
+    except (ValueError, BadValue):
         return False
 
 

@@ -44,15 +44,15 @@ def test_what_the_gradient_needs_is_counted_and_weights_are_not(wide):
 def test_a_batch_fits_into_what_is_allowed(wide, monkeypatch):
     x = torch.rand(300, 1, SIDE, SIDE)
     monkeypatch.setattr(footprint, "_CPU_BYTES", 100 * kept_bytes(wide, x[:1]))
-    assert fitting_batch(wide, x, 1000) == 100
-    assert fitting_batch(wide, x, 90) == 90
+    assert fitting_batch(wide, x[:1], 300, 1000) == 100
+    assert fitting_batch(wide, x[:1], 300, 90) == 90
     monkeypatch.setattr(footprint, "_CPU_BYTES", 1)
-    assert fitting_batch(wide, x, 1000) == 1
+    assert fitting_batch(wide, x[:1], 300, 1000) == 1
 
 
 def test_few_images_are_not_measured(wide):
-    assert fitting_batch(wide, torch.rand(64, 1, SIDE, SIDE), 1000) == 1000
-    assert fitting_batch(wide, torch.rand(0, 1, SIDE, SIDE), 1000) == 1000
+    assert fitting_batch(wide, torch.rand(1, 1, SIDE, SIDE), 64, 1000) == 1000
+    assert fitting_batch(wide, torch.rand(0, 1, SIDE, SIDE), 0, 1000) == 1000
     assert wide.sizes == []
 
 
@@ -63,7 +63,7 @@ def test_measuring_changes_neither_modes_nor_random_numbers(wide):
     expected = torch.rand(4)
     torch.manual_seed(3)
     noisy.forward = lambda images: wide(images) + torch.rand(())
-    fitting_batch(noisy, x, 1000)
+    fitting_batch(noisy, x[:1], 100, 1000)
     assert torch.equal(torch.rand(4), expected)
     assert noisy.training
 
@@ -73,4 +73,4 @@ def test_a_black_box_that_takes_no_gradients_keeps_its_batch():
         def forward(self, x):
             return torch.from_numpy(x.numpy()).flatten(1)[:, :10]
 
-    assert fitting_batch(Outside(), torch.rand(100, 1, SIDE, SIDE), 500) == 500
+    assert fitting_batch(Outside(), torch.rand(1, 1, SIDE, SIDE), 100, 500) == 500

@@ -116,3 +116,12 @@ def test_an_attack_that_cannot_run_here_is_billed_by_passes(data, seen, monkeypa
     monkeypatch.setattr(clocks, "run_attack", refuses)
     found = attack_clock(hooked(data, seen), data, bind_attack("pgd"), "linf", PASSES)
     assert found == AttackClock(0.0, PASSES.gradient / 2)
+
+
+@pytest.mark.parametrize("name", ["apgd_restarts:passes=900", "nes"])
+def test_an_attack_that_cannot_be_cut_is_not_run(data, seen, name):
+    part, _, option = name.partition(":")
+    options = {"passes": 900} if option else {}
+    found = attack_clock(hooked(data, seen), data, bind_attack(part, **options), "linf", PASSES)
+    assert found == AttackClock(0.0, PASSES.gradient / 2)
+    assert seen == []

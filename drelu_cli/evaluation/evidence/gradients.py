@@ -115,7 +115,7 @@ def in_float64(model: nn.Module, x: Tensor) -> nn.Module | None:
 
 def zero_share(model: nn.Module, x: Tensor, y: Tensor, loss: Loss) -> float:
     """Share of samples (N, ...) whose input gradient is 0 in every pixel, or not finite."""
-    unusable, size = 0, fitting_batch(model, x, _BATCH)
+    unusable, size = 0, fitting_batch(model, x[:1], len(x), _BATCH)
     for points, labels in zip(torch.split(x, size), torch.split(y, size), strict=True):
         leaf = points.detach().clone().requires_grad_()
         with torch.enable_grad():
