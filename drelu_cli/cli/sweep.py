@@ -166,7 +166,7 @@ def _sentences(report: Any) -> list[str]:
             f"{name}: {tally.planned} planned, {tally.reused} found in the store, "
             f"{tally.done} done, {tally.failed} failed"
         )
-    if report.moments:
+    if report.moments and report.estimate is not None:  # of a plan only
         lines.append(
             f"weights kept on the way (checkpoints, minima), at most: {report.moments}; they are "
             "models, too, and attacked with their training's"
